@@ -1,0 +1,156 @@
+"""Every setting, its default, and where it may come from: command line, environment, file.
+
+The command line wins over ``DURPROXY_*``, that over ``durproxy.toml``, that over the default.
+A wrong value anywhere is a ConfigurationError that names the option.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+from pydantic import AfterValidator, Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from durproxy.errors import ConfigurationError
+
+DEFAULT_FILE = Path("durproxy.toml")
+
+
+def parse_address(text: str) -> tuple[str, int]:
+    """HOST:PORT, [IPV6]:PORT, or :PORT for every address of this machine."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isdigit() or int(port) > 65535:
+        raise ValueError("must be HOST:PORT")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        raise ValueError("an IPv6 address needs brackets: [::1]:6432")
+    return host, int(port)
+
+
+def _checked_address(text: str) -> str:
+    parse_address(text)
+    return text
+
+
+def _checked_address_or_off(text: str) -> str:
+    return text if text == "off" else _checked_address(text)
+
+
+def _checked_conninfo(text: str) -> str:
+    try:
+        conninfo_to_dict(text)
+    except psycopg.ProgrammingError as error:
+        # libpq quotes what it could not read, which may hold the password
+        reason = str(error).strip()
+        if not reason.startswith(("invalid connection option", "invalid URI query parameter")):
+            reason = "must be a postgresql:// URI or name=value pairs"
+        raise ValueError(reason) from None
+    if not text.strip():
+        raise ValueError("must not be empty")
+    return text
+
+
+class Settings(BaseSettings):
+    """What every process of one ``serve`` is told; made by ``load_settings``."""
+
+    model_config = SettingsConfigDict(env_prefix="DURPROXY_", frozen=True, extra="forbid")
+
+    # the user's Postgres, as libpq takes it: a URI or name=value pairs; may hold a password
+    upstream: Annotated[str, AfterValidator(_checked_conninfo)] = Field(repr=False)
+    listen: Annotated[str, AfterValidator(_checked_address)] = "127.0.0.1:6432"
+    listen_socket: Path | None = None  # a folder: .s.PGSQL.PORT is made in it
+    proxies: int = Field(default=1, ge=1, le=64)
+    engines: int = Field(default=1, ge=0, le=64)
+    web: Annotated[str, AfterValidator(_checked_address_or_off)] = "127.0.0.1:6433"
+    allow_trust: bool = False  # let clients from elsewhere in where the upstream asks no password
+    log_format: Literal["json", "console"] = "json"
+    runtime_dir: Path = Path(tempfile.gettempdir())  # serve makes its private folder in it
+    notify: bool = True  # an idle engine is woken by NOTIFY; off for two-phase commit
+
+    poll_interval: float = Field(default=5.0, gt=0)  # seconds; an idle engine looks by itself
+    lease: float = Field(default=10.0, gt=0)  # seconds without a sign of life: dead
+    claim_batch: int = Field(default=50, ge=1)
+    max_held: int = Field(default=500, ge=1)  # instances in one engine's memory
+    max_user_connections: int = Field(default=10, ge=1)  # of one engine as one role
+
+    drain_timeout: float = Field(default=30.0, ge=0)  # seconds from SIGTERM
+    auth_timeout: float = Field(default=60.0, gt=0)
+    max_startup_packet: int = Field(default=10_000, ge=8)  # bytes, as in Postgres
+    enable_superuser_instances: bool = False
+
+
+def option_name(field: str) -> str:
+    return "--" + field.replace("_", "-")
+
+
+def load_settings(options: Mapping[str, object], config: Path | None = None) -> Settings:
+    """The settings of this run; ``options`` are those given on the command line."""
+    in_file = _read_file(config)
+
+    class Configured(Settings):
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,
+            file_secret_settings: PydanticBaseSettingsSource,
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            return init_settings, env_settings, InitSettingsSource(settings_cls, in_file)
+
+    given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
+    try:
+        return Configured(**given)
+    except ValidationError as error:
+        raise _configuration_error(error) from None
+
+
+def received_settings(values: Mapping[str, Any]) -> Settings:
+    """The settings that the supervisor sent to a child."""
+    return Settings(**values)
+
+
+def _read_file(config: Path | None) -> dict[str, Any]:
+    path = config or DEFAULT_FILE
+    try:
+        text = path.read_text()
+    except FileNotFoundError:
+        if config is None:
+            return {}
+        raise ConfigurationError(f'file "{config}" of option --config does not exist') from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f'could not read "{path}" of option --config: {error}') from None
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f'"{path}" is not valid TOML: {error}') from None
+    return {name.replace("-", "_"): value for name, value in values.items()}
+
+
+def _configuration_error(error: ValidationError) -> ConfigurationError:
+    first = error.errors()[0]
+    field = str(first["loc"][0])
+    if first["type"] == "extra_forbidden":
+        return ConfigurationError(f'unknown setting "{field}" in the configuration file')
+    if first["type"] == "missing":
+        return ConfigurationError(
+            f"option {option_name(field)} is missing",
+            hint=f"Give it on the command line, as DURPROXY_{field.upper()},"
+            f' or as "{field}" in durproxy.toml.',
+        )
+    reason = first["msg"].removeprefix("Value error, ")
+    value = "" if field == "upstream" else f' "{first["input"]}"'  # it may hold a password
+    return ConfigurationError(f"invalid value{value} for option {option_name(field)}: {reason}")

@@ -1,0 +1,60 @@
+"""The upstream at the start of ``serve``: it must answer, and hold the home schema."""
+
+from __future__ import annotations
+
+import os
+
+import psycopg
+from psycopg import pq
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from durproxy.config import Settings
+from durproxy.errors import ConfigurationError, UpstreamUnreachable
+from durproxy.log import get_logger
+from durproxy.schema.install import install, installed_version
+
+_CONNECT_TIMEOUT = 10  # seconds, when neither the DSN nor the environment says
+
+_log = get_logger(__name__)
+
+
+def connect(upstream: str) -> psycopg.Connection:
+    """A connection to the user's Postgres, or the error that says what is wrong with it."""
+    try:
+        return psycopg.connect(_with_defaults(upstream), autocommit=True)
+    except psycopg.OperationalError as error:
+        reason = str(error).strip()
+        # a server that answers, but not to this DSN, is not down: the DSN is wrong
+        if pq.PGconn.ping(make_conninfo(upstream).encode()) == pq.Ping.OK:
+            raise ConfigurationError(
+                "the upstream does not let us in with option --upstream", detail=reason
+            ) from None
+        raise UpstreamUnreachable(
+            "could not connect to the upstream of option --upstream",
+            detail=reason,
+            hint="Is the server running there, and does it accept connections?",
+        ) from None
+
+
+def _with_defaults(upstream: str) -> str:
+    given = conninfo_to_dict(upstream)
+    defaults: dict[str, str | int | None]
+    defaults = {"application_name": "durproxy", "connect_timeout": _CONNECT_TIMEOUT}
+    if "PGCONNECT_TIMEOUT" in os.environ:
+        del defaults["connect_timeout"]
+    return make_conninfo("", **(defaults | given))
+
+
+def prepare_home(settings: Settings) -> None:
+    """Install the home schema where it is missing."""
+    connect(settings.upstream).close()
+    if installed_version(settings.upstream) is None:
+        try:
+            install(settings.upstream)
+        except psycopg.errors.InsufficientPrivilege as error:
+            raise ConfigurationError(
+                "the home schema is missing, and the upstream role may not create it",
+                detail=str(error).strip(),
+                hint="Run once, as the database's owner: durproxy init --upstream DSN",
+            ) from None
+        _log.info("home.installed")

@@ -1,0 +1,174 @@
+"""The commands about workflows: list, status, explain, result, cancel, signal.
+
+They call the df functions as the role of the DSN, so each sees and controls what that role may.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import psycopg
+import typer
+from psycopg.rows import dict_row
+from rich.console import Console
+from rich.table import Table
+
+from durproxy.config import load_settings
+from durproxy.errors import ConfigurationError
+from durproxy.home import connect
+
+Upstream = Annotated[
+    str | None,
+    typer.Option(help="The Postgres: a URI or libpq's name=value pairs.", metavar="DSN"),
+]
+Config = Annotated[
+    Path | None, typer.Option(help="Settings. Default: durproxy.toml when it is there.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+InstanceId = Annotated[str, typer.Argument(metavar="ID", help="As df.start gave it.")]
+
+_WIDTH_WITHOUT_TERMINAL = 240  # a pipe has no width to wrap at
+_STATUS_STYLE = {
+    "pending": "dim",
+    "running": "yellow",
+    "completed": "green",
+    "failed": "red",
+    "cancelled": "magenta",
+}
+
+
+def add_commands(app: typer.Typer) -> None:
+    app.command("list")(list_instances)
+    for command in (status, explain, result, cancel, signal):
+        app.command()(command)
+
+
+def list_instances(
+    status: Annotated[str | None, typer.Option(help="Only those with this status.")] = None,
+    label: Annotated[str | None, typer.Option(help="Only those with this label.")] = None,
+    limit: Annotated[int, typer.Option(help="At most so many, newest first.")] = 100,
+    as_json: Json = False,
+    upstream: Upstream = None,
+    config: Config = None,
+) -> None:
+    """List workflows, newest first."""
+    query = (
+        "SELECT instance_id, label, status, created_at, completed_at, output"
+        " FROM df.list_instances(%s, %s, %s)"
+    )
+    rows = _query(upstream, config, query, status, limit, label)
+    if as_json:
+        _print_json(rows)
+        return
+    table = Table(box=None, pad_edge=False)
+    for heading in ("id", "label", "status", "created", "completed", "output"):
+        table.add_column(heading, no_wrap=True)
+    for row in rows:
+        style = _STATUS_STYLE.get(row["status"], "")
+        table.add_row(
+            row["instance_id"],
+            row["label"] or "",
+            f"[{style}]{row['status']}[/]" if style else row["status"],
+            _moment(row["created_at"]),
+            _moment(row["completed_at"]),
+            row["output"] or "",
+        )
+    Console(width=None if sys.stdout.isatty() else _WIDTH_WITHOUT_TERMINAL).print(table)
+
+
+def status(
+    instance: InstanceId, as_json: Json = False, upstream: Upstream = None, config: Config = None
+) -> None:
+    """Print a workflow's status."""
+    value = _value(upstream, config, "SELECT df.status(%s) AS value", instance)
+    _print_found("status", instance, value, as_json)
+
+
+def result(
+    instance: InstanceId, as_json: Json = False, upstream: Upstream = None, config: Config = None
+) -> None:
+    """Print a completed workflow's result."""
+    value = _value(upstream, config, "SELECT df.result(%s) AS value", instance)
+    if as_json and value is not None:
+        _print_json({"instance_id": instance, "result": json.loads(value)})
+    else:
+        _print_found("result", instance, value, as_json=False)
+
+
+def explain(
+    what: Annotated[str, typer.Argument(metavar="ID|EXPRESSION", help="A workflow, or a text.")],
+    upstream: Upstream = None,
+    config: Config = None,
+) -> None:
+    """Print a workflow as a tree with the state of each step, or what an expression would do."""
+    typer.echo(_value(upstream, config, "SELECT df.explain(%s) AS value", what))
+
+
+def cancel(
+    instance: InstanceId,
+    reason: Annotated[str, typer.Option(help="Kept as its error.")] = "Cancelled by user",
+    upstream: Upstream = None,
+    config: Config = None,
+) -> None:
+    """Cancel a workflow; afterwards none of its steps can commit."""
+    typer.echo(_value(upstream, config, "SELECT df.cancel(%s, %s) AS value", instance, reason))
+
+
+def signal(
+    instance: InstanceId,
+    name: Annotated[str, typer.Argument(help="What df.wait_for_signal waits for.")],
+    data: Annotated[str, typer.Option(help="JSON for the waiting step.")] = "{}",
+    upstream: Upstream = None,
+    config: Config = None,
+) -> None:
+    """Send a signal to a workflow."""
+    query = "SELECT df.signal(%s, %s, %s) AS value"
+    typer.echo(_value(upstream, config, query, instance, name, data))
+
+
+def _query(
+    upstream: str | None, config: Path | None, query: str, *parameters: object
+) -> list[dict[str, Any]]:
+    settings = load_settings({"upstream": upstream}, config)
+    with connect(settings.upstream) as connection:
+        try:
+            cursor = connection.cursor(row_factory=dict_row)
+            return cursor.execute(query.encode(), parameters).fetchall()
+        except (psycopg.errors.InvalidSchemaName, psycopg.errors.UndefinedFunction):
+            raise ConfigurationError(
+                "the home schema is not installed in the database of option --upstream",
+                hint="Install it with: durproxy init --upstream DSN",
+            ) from None
+
+
+def _value(
+    upstream: str | None, config: Path | None, query: str, *parameters: object
+) -> str | None:
+    value: str | None = _query(upstream, config, query, *parameters)[0]["value"]
+    return value
+
+
+def _print_found(what: str, instance: str, value: str | None, as_json: bool) -> None:
+    if value is None:
+        typer.echo(f'durproxy: error: no {what} for instance "{instance}"', err=True)
+        raise typer.Exit(1)
+    if as_json:
+        _print_json({"instance_id": instance, what: value})
+    else:
+        typer.echo(value)
+
+
+def _print_json(value: object) -> None:
+    typer.echo(json.dumps(value, default=_json_default, ensure_ascii=False))
+
+
+def _json_default(value: object) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
+def _moment(value: datetime | None) -> str:
+    return "" if value is None else value.astimezone().strftime("%Y-%m-%d %H:%M:%S")

@@ -1,0 +1,42 @@
+"""One structured line on stderr per event that matters, the same way in every process."""
+
+from __future__ import annotations
+
+import sys
+from typing import cast
+
+import structlog
+from structlog.typing import FilteringBoundLogger, Processor
+
+from durproxy.config import Settings
+
+
+def configure(settings: Settings, process: str) -> None:
+    """To be called once, at the start of a process; ``process`` stands in each of its lines."""
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
+    ]
+    rendering: list[Processor]
+    if settings.log_format == "json":
+        rendering = [
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(default=str),
+        ]
+    else:
+        rendering = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+    structlog.configure(
+        processors=[*shared, *rendering],
+        wrapper_class=structlog.make_filtering_bound_logger("info"),
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    structlog.contextvars.clear_contextvars()
+    structlog.contextvars.bind_contextvars(process=process)
+
+
+def get_logger(name: str) -> FilteringBoundLogger:
+    """A logger whose lines carry the module's name without our package's."""
+    bound = structlog.get_logger(source=name.removeprefix("durproxy."))
+    return cast(FilteringBoundLogger, bound)
