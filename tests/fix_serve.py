@@ -2,51 +2,35 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
-import subprocess
-import sys
-import threading
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Protocol
 
 import psycopg
 import pytest
 
+from durproxy.observed import Event, Observed
 from tests.fix_postgres import Database, Role
-from tests.waiting import wait_until
 
-Event = dict[str, Any]
+# Of the processes under test: nothing of ours or libpq's that happens to be set here.
+ENVIRONMENT = {
+    name: text for name, text in os.environ.items() if not name.startswith(("PG", "DURPROXY_"))
+}
 _READY = re.compile(r"durproxy ready listen=127\.0\.0\.1:(\d+)")
 
 
-class Serve:
-    """A running ``durproxy serve``; its log is read as it comes."""
+class Serve(Observed):
+    """A running ``durproxy serve`` before a test's database."""
 
     def __init__(self, home: Database, settings: dict[str, object], env: dict[str, str]) -> None:
         self.home = home
-        self.log: list[Event] = []  # the structured lines, oldest first
-        self.output: list[str] = []  # all other lines of stdout and stderr
         self.port = 0
         chosen = {"upstream": home.dsn, "listen": "127.0.0.1:0", "web": "off", **settings}
-        environment = {name: text for name, text in os.environ.items() if "PG" not in name}
+        environment = ENVIRONMENT | {"PGPASSFILE": str(home.passfile)}
         environment |= {f"DURPROXY_{name.upper()}": str(value) for name, value in chosen.items()}
-        environment |= {"PGPASSFILE": str(home.passfile), **env}
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "durproxy.cli", "serve"],
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        self._reader = threading.Thread(target=self._read)
-        self._reader.start()
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
+        super().__init__("serve", env=environment | env)
 
     @property
     def dsn(self) -> str:
@@ -67,34 +51,22 @@ class Serve:
         return self.home.postgres.psql(self.dsn, text, *options)
 
     def wait_ready(self, timeout: float = 30.0) -> None:
-        wait_until(lambda: self.port or self.exited(), "durproxy serve is ready", timeout)
-        assert self.port, f"durproxy serve ended at once\n{self.transcript()}"
-
-    def exited(self) -> bool:
-        return self._process.poll() is not None
-
-    def events(self, event: str, **fields: object) -> list[Event]:
-        """The log lines so far with this event name and these fields."""
-        return [
-            line
-            for line in list(self.log)
-            if line.get("event") == event
-            and all(line.get(name) == value for name, value in fields.items())
-        ]
+        ready = self.wait_line(_READY, timeout)
+        assert ready is not None, f"durproxy serve is not ready\n{self.transcript()}"
+        self.port = int(ready[1])
 
     def wait_log(self, event: str, timeout: float = 15.0, **fields: object) -> Event:
         """The first such log line, once it is there."""
-        found = wait_until(
-            lambda: self.events(event, **fields), f"log line {event} {fields}", timeout
-        )
-        return found[0]
+        found = self.wait_event(event, timeout, **fields)
+        assert found is not None, f"no log line {event} {fields}\n{self.transcript()}"
+        return found
 
     def engine_pids(self) -> list[int]:
         """Of the engines that run now, by index."""
-        return self._child_pids("engine")
+        return self.child_pids("engine")
 
     def proxy_pids(self) -> list[int]:
-        return self._child_pids("proxy")
+        return self.child_pids("proxy")
 
     def kill_engine(self, index: int = 0) -> int:
         """SIGKILL; returns the pid. The supervisor starts another."""
@@ -105,49 +77,8 @@ class Serve:
     def stop(self, timeout: float = 20.0) -> int:
         """SIGTERM, and the exit code after the drain."""
         if not self.exited():
-            self._process.send_signal(signal.SIGTERM)
-        try:
-            code = self._process.wait(timeout)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            raise AssertionError(f"serve did not stop\n{self.transcript()}") from None
-        finally:
-            self._reader.join()
-            assert self._process.stdout is not None
-            self._process.stdout.close()
-        return code
-
-    def kill(self) -> None:
-        """SIGKILL to the supervisor itself."""
-        self._process.kill()
-
-    def transcript(self) -> str:
-        return "\n".join([*self.output, *(json.dumps(line) for line in self.log)])
-
-    def _child_pids(self, kind: str) -> list[int]:
-        running: dict[int, int] = {}
-        for line in list(self.log):
-            if line.get("kind") != kind:
-                continue
-            if line["event"] == "child.started":
-                running[line["index"]] = line["pid"]
-            elif line["event"] == "child.ended":
-                running.pop(line["index"], None)
-        return [running[index] for index in sorted(running)]
-
-    def _read(self) -> None:
-        assert self._process.stdout is not None
-        for text in self._process.stdout:
-            try:
-                line = json.loads(text)
-            except ValueError:
-                line = None
-            if isinstance(line, dict):
-                self.log.append(line)
-            else:
-                self.output.append(text.rstrip("\n"))
-                if (ready := _READY.match(text)) is not None:
-                    self.port = int(ready[1])
+            self.terminate()
+        return self.wait(timeout)
 
 
 class ServeWith(Protocol):
