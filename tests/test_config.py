@@ -1,0 +1,115 @@
+"""Settings: who wins, and that a wrong one names its option."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from durproxy.config import Settings, load_settings, parse_address, received_settings
+from durproxy.errors import ConfigurationError
+
+UPSTREAM = "host=db.example dbname=shop"
+
+
+@pytest.fixture(autouse=True)
+def clean_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in Settings.model_fields:
+        monkeypatch.delenv(f"DURPROXY_{name.upper()}", raising=False)
+
+
+def complaint(options: dict[str, object], config: Path | None = None) -> str:
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings(options, config)
+    return caught.value.message
+
+
+def test_command_line_wins_over_environment_over_file_over_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "durproxy.toml").write_text(
+        f'upstream = "{UPSTREAM}"\nproxies = 2\nengines = 2\nlease = 2\n'
+    )
+    monkeypatch.setenv("DURPROXY_PROXIES", "3")
+    monkeypatch.setenv("DURPROXY_ENGINES", "3")
+    settings = load_settings({"proxies": 4, "engines": None})
+    assert (settings.proxies, settings.engines, settings.lease) == (4, 3, 2)
+    assert settings.listen == "127.0.0.1:6432"
+
+
+def test_file_is_chosen_by_option(tmp_path: Path) -> None:
+    config = tmp_path / "other.toml"
+    config.write_text(f'upstream = "{UPSTREAM}"\ndrain-timeout = 1.5')
+    assert load_settings({}, config).drain_timeout == 1.5
+
+
+def test_a_child_receives_the_same_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load_settings({"upstream": UPSTREAM, "listen_socket": "/run/x", "engines": 0})
+    sent = settings.model_dump(mode="json")
+    monkeypatch.setenv("DURPROXY_ENGINES", "7")  # the supervisor has decided
+    assert received_settings(sent).model_dump() == settings.model_dump()
+
+
+def test_missing_upstream_is_named() -> None:
+    assert complaint({}) == "option --upstream is missing"
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("listen", "6432"),
+        ("listen", "localhost:port"),
+        ("listen", "::1:6432"),
+        ("listen", "localhost:65536"),
+        ("web", "on"),
+        ("proxies", 0),
+        ("engines", -1),
+        ("engines", "many"),
+        ("log_format", "xml"),
+        ("drain_timeout", -1),
+    ],
+)
+def test_wrong_value_names_option_and_value(option: str, value: object) -> None:
+    message = complaint({"upstream": UPSTREAM, option: value})
+    assert f'invalid value "{value}" for option --{option.replace("_", "-")}' in message
+
+
+@pytest.mark.parametrize(
+    "upstream", ["", "postgres//app:hunter2@db/shop", "host=db password=hunter2 'x", "nonsense"]
+)
+def test_wrong_upstream_is_named_without_its_password(upstream: str) -> None:
+    message = complaint({"upstream": upstream})
+    assert "for option --upstream" in message
+    assert "hunter2" not in message
+
+
+def test_unknown_setting_in_file_is_named(tmp_path: Path) -> None:
+    config = tmp_path / "durproxy.toml"
+    config.write_text(f'upstream = "{UPSTREAM}"\nengine = 2')
+    assert complaint({}) == 'unknown setting "engine" in the configuration file'
+
+
+def test_unreadable_file_is_named(tmp_path: Path) -> None:
+    missing = tmp_path / "missing.toml"
+    assert str(missing) in complaint({"upstream": UPSTREAM}, missing)
+    broken = tmp_path / "broken.toml"
+    broken.write_text("upstream = ")
+    assert "is not valid TOML" in complaint({}, broken)
+
+
+def test_password_is_not_in_the_repr() -> None:
+    assert "hunter2" not in repr(load_settings({"upstream": "host=db password=hunter2"}))
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("127.0.0.1:6432", ("127.0.0.1", 6432)),
+        ("[::1]:0", ("::1", 0)),
+        (":5432", ("", 5432)),
+        ("db.example:1", ("db.example", 1)),
+    ],
+)
+def test_address(text: str, address: tuple[str, int]) -> None:
+    assert parse_address(text) == address
