@@ -27,7 +27,6 @@ from durproxy.observed import Observed
 
 _READY_TIMEOUT = 25.0
 _STORY_TIMEOUT = 45.0  # with everything
-_STOP_TIMEOUT = 10.0
 _LOOK_EVERY = 0.2  # seconds
 _PSQL_LINE = re.compile(r"psql '(postgresql://\S+)'")
 _READY_LINE = re.compile(r"durproxy ready ")
@@ -105,8 +104,7 @@ def run() -> int:
     finally:
         if story.failures:
             story.show(server.transcript())
-        server.terminate()
-        server.wait(_STOP_TIMEOUT)
+        server.close()
     story.console.print()
     seconds = f"{time.monotonic() - story.started:.0f} s"
     if story.failures:

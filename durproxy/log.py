@@ -6,7 +6,7 @@ import sys
 from typing import cast
 
 import structlog
-from structlog.typing import FilteringBoundLogger, Processor
+from structlog.typing import EventDict, FilteringBoundLogger, Processor
 
 from durproxy.config import Settings
 
@@ -22,6 +22,7 @@ def configure(settings: Settings, process: str) -> None:
     if settings.log_format == "json":
         rendering = [
             structlog.processors.format_exc_info,
+            _what_happened_first,
             structlog.processors.JSONRenderer(default=str),
         ]
     else:
@@ -40,3 +41,9 @@ def get_logger(name: str) -> FilteringBoundLogger:
     """A logger whose lines carry the module's name without our package's."""
     bound = structlog.get_logger(source=name.removeprefix("durproxy."))
     return cast(FilteringBoundLogger, bound)
+
+
+def _what_happened_first(logger: object, method: str, event: EventDict) -> EventDict:
+    """The order in which a human reads the line; the other keys follow as they were given."""
+    first = {key: event.pop(key) for key in ("at", "level", "process", "event") if key in event}
+    return first | dict(event)

@@ -14,6 +14,8 @@ from typing import Any, TypeVar
 Event = dict[str, Any]
 T = TypeVar("T")
 
+_CLOSE_TIMEOUT = 20.0
+
 
 class Observed:
     """``durproxy COMMAND …`` as a process of its own, with ``log_format`` json."""
@@ -91,6 +93,12 @@ class Observed:
             self._reader.join(timeout)
             if not self._reader.is_alive() and self._process.stdout is not None:
                 self._process.stdout.close()
+
+    def close(self) -> None:
+        """SIGTERM, then the end, whatever the exit code."""
+        if not self.exited():
+            self.terminate()
+        self.wait(_CLOSE_TIMEOUT)
 
     def transcript(self) -> str:
         return "\n".join([*self.output, *(json.dumps(line) for line in self.log)])

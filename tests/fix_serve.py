@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import re
 import signal
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
 from typing import Protocol
 
 import psycopg
@@ -21,6 +23,25 @@ ENVIRONMENT = {
 _READY = re.compile(r"durproxy ready listen=127\.0\.0\.1:(\d+)")
 
 
+def run_durproxy(
+    *arguments: str, limit: float = 60.0, **settings: object
+) -> subprocess.CompletedProcess[str]:
+    """A command that ends by itself, in an environment with only these settings."""
+    return subprocess.run(
+        [sys.executable, "-m", "durproxy.cli", *arguments],
+        env=ENVIRONMENT | environment_of(settings),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=limit,
+        check=False,
+    )
+
+
+def environment_of(settings: Mapping[str, object]) -> dict[str, str]:
+    return {f"DURPROXY_{name.upper()}": str(value) for name, value in settings.items()}
+
+
 class Serve(Observed):
     """A running ``durproxy serve`` before a test's database."""
 
@@ -28,8 +49,7 @@ class Serve(Observed):
         self.home = home
         self.port = 0
         chosen = {"upstream": home.dsn, "listen": "127.0.0.1:0", "web": "off", **settings}
-        environment = ENVIRONMENT | {"PGPASSFILE": str(home.passfile)}
-        environment |= {f"DURPROXY_{name.upper()}": str(value) for name, value in chosen.items()}
+        environment = ENVIRONMENT | {"PGPASSFILE": str(home.passfile)} | environment_of(chosen)
         super().__init__("serve", env=environment | env)
 
     @property

@@ -1,0 +1,96 @@
+"""The other commands: init, uninstall, and those about workflows, as real processes."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+import durproxy
+from tests.fix_postgres import Database
+from tests.fix_serve import Serve, run_durproxy
+
+TWO_STEPS = "SELECT df.start('SELECT 1 AS a' |=> 'x' ~> 'SELECT $x.a + 1 AS b', 'first')"
+WAITING = "SELECT df.start(df.wait_for_signal('go'), 'waiting')"
+
+
+def ok(serve: Serve, *arguments: str) -> str:
+    done = run_durproxy(*arguments, upstream=serve.home.dsn)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.rstrip("\n")
+
+
+def test_version() -> None:
+    done = run_durproxy("version")
+    assert (done.returncode, done.stdout) == (0, f"durproxy {durproxy.__version__}\n")
+
+
+def test_init_may_be_repeated_and_uninstall_leaves_nothing(database: Database) -> None:
+    for _ in range(2):
+        done = run_durproxy("init", upstream=database.dsn)
+        assert done.returncode == 0, done.stderr
+    assert database.psql("SELECT df.version() IS NOT NULL") == "t"
+    assert run_durproxy("uninstall", upstream=database.dsn).returncode == 1, "it asks first"
+    done = run_durproxy("uninstall", "--yes", upstream=database.dsn)
+    assert done.returncode == 0, done.stderr
+    assert database.psql("SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'df%'") == "0"
+
+
+@pytest.mark.parametrize("command", [["list"], ["status", "00000000"], ["explain", "SELECT 1"]])
+def test_database_without_home_schema_is_told_to_init(
+    database: Database, command: list[str]
+) -> None:
+    done = run_durproxy(*command, upstream=database.dsn)
+    assert done.returncode == 2
+    assert "durproxy init" in done.stderr
+
+
+def test_completed_workflow_in_every_command(serve: Serve) -> None:
+    instance = serve.psql(TWO_STEPS)
+    assert serve.psql(f"SELECT df.await_instance('{instance}', 20)") == "completed"
+    result = '{"rows":[{"b":2}],"row_count":1}'
+    assert ok(serve, "status", instance) == "completed"
+    assert ok(serve, "result", instance) == result
+    assert json.loads(ok(serve, "status", instance, "--json")) == {
+        "instance_id": instance,
+        "status": "completed",
+    }
+    assert json.loads(ok(serve, "result", instance, "--json"))["result"]["row_count"] == 1
+    assert "✓ Completed" in ok(serve, "explain", instance)
+    listed = ok(serve, "list")
+    assert re.search(rf"^{instance} +first +completed ", listed, re.MULTILINE), listed
+    [row] = json.loads(ok(serve, "list", "--json", "--status", "completed", "--label", "first"))
+    assert (row["instance_id"], row["status"], row["output"]) == (instance, "completed", result)
+    assert json.loads(ok(serve, "list", "--json", "--status", "failed")) == []
+
+
+def test_signal_and_cancel(serve: Serve) -> None:
+    first, second = serve.psql(f"{WAITING}; {WAITING}").split()
+    ok(serve, "signal", first, "go", "--data", '{"by": "hand"}')
+    assert serve.psql(f"SELECT df.await_instance('{first}', 20)") == "completed"
+    assert '"by"' in ok(serve, "result", first)
+    assert "changed my mind" in ok(serve, "cancel", second, "--reason", "changed my mind")
+    assert ok(serve, "status", second) == "cancelled"
+
+
+def test_unknown_instance_is_exit_code_1(serve: Serve) -> None:
+    for command in (["status"], ["result"]):
+        done = run_durproxy(*command, "00000000", upstream=serve.home.dsn)
+        assert done.returncode == 1
+        assert 'instance "00000000"' in done.stderr
+    done = run_durproxy("cancel", "00000000", upstream=serve.home.dsn)
+    assert done.returncode == 1
+    assert "not found or access denied" in done.stderr
+
+
+def test_explain_of_an_expression_is_a_dry_run(home: Database) -> None:
+    done = run_durproxy("explain", "df.sleep(30)", upstream=home.dsn)
+    assert done.returncode == 0, done.stderr
+    assert "SLEEP 30s" in done.stdout
+
+
+def test_option_that_does_not_exist_is_exit_code_2() -> None:
+    done = run_durproxy("serve", "--proxy", "2")
+    assert done.returncode == 2
+    assert "--proxy" in done.stderr
