@@ -1,0 +1,17 @@
+-- USAGE on the schema is the gate to what users call; what runs with the owner's rights is closed
+-- to all but the owner, except where it checks by itself who calls. The installer runs this after
+-- every upgrade, so that a later migration cannot forget it.
+CREATE FUNCTION df._seal() RETURNS void
+LANGUAGE plpgsql AS $$
+DECLARE
+    v_open CONSTANT text[] := ARRAY[
+        '_finish_1'];   -- proves its right by the token of the claim
+    v_function regprocedure;
+BEGIN
+    FOR v_function IN
+        SELECT p.oid FROM pg_catalog.pg_proc p
+        WHERE p.pronamespace = 'df'::pg_catalog.regnamespace AND p.prosecdef AND p.proname <> ALL (v_open)
+    LOOP
+        EXECUTE pg_catalog.format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', v_function);
+    END LOOP;
+END $$;
