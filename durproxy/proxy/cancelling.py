@@ -1,0 +1,47 @@
+"""Carries a CancelRequest to the server that its key belongs to.
+
+The bytes go as they came, on a connection of their own, to the very place that the session is
+connected to. A session whose statement is held has nothing running that could be cancelled: its
+statement is let go first, and the cancel is repeated until the server has answered, because one
+that arrives before the statement is lost.
+"""
+
+from __future__ import annotations
+
+import socket
+
+import trio
+
+from durproxy.proxy import sockets
+from durproxy.proxy.link import Link
+from durproxy.proxy.shell import Shell
+from durproxy.wire.startup import CancelRequest
+from durproxy.wire.states import State
+
+_REPEAT = 0.05  # seconds
+_GIVE_UP = 5.0  # seconds
+
+
+async def forward_cancel(shell: Shell, request: CancelRequest, raw: bytes) -> None:
+    link = shell.link_with_key(request.process_id, request.secret_key)
+    was_held = link is not None and shell.holds.release(link)
+    await _send(shell, link, raw)
+    if link is None or not was_held:
+        return
+    with trio.move_on_after(_GIVE_UP):
+        while link.expected and link.state is not State.CLOSED:
+            await trio.sleep(_REPEAT)
+            await _send(shell, link, raw)
+
+
+async def _send(shell: Shell, link: Link | None, raw: bytes) -> None:
+    """Returns when the server has taken it: it closes then."""
+    if link is None:
+        sock, _ = await shell.upstream.connect()
+    else:
+        sock = await shell.upstream.connect_to(link.place)
+    with sock:
+        await sockets.send_all(sock, raw)
+        sock.shutdown(socket.SHUT_WR)
+        while await sockets.receive(sock):
+            pass

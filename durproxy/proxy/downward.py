@@ -1,0 +1,153 @@
+"""From the server to the client: every header is read, hardly a body.
+
+Of interest are the transaction status, reported settings, the start of a COPY FROM STDIN; in
+sessions that use df also the replies that tell which statement an error belongs to, so that its
+position can be moved back to the place in the text that the user wrote.
+"""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING, Final
+
+from durproxy.errors import ProtocolViolation
+from durproxy.proxy.flow import LONGEST_HELD, Flow
+from durproxy.proxy.tracking import Unit
+from durproxy.wire import backend
+from durproxy.wire.framing import HEADER_SIZE, walk
+
+if TYPE_CHECKING:
+    from durproxy.proxy.link import Link
+
+_READY: Final = backend.READY_FOR_QUERY
+_ERROR = backend.ErrorResponse.kind
+_NOTICE = backend.NoticeResponse.kind
+_PARAMETER = backend.ParameterStatus.kind
+
+PLAIN = frozenset((_READY, _PARAMETER, _ERROR, backend.COPY_IN_RESPONSE))
+TRACKED = PLAIN | frozenset(
+    (
+        _NOTICE,
+        backend.PARSE_COMPLETE,
+        backend.BIND_COMPLETE,
+        backend.CLOSE_COMPLETE,
+        backend.ROW_DESCRIPTION,
+        backend.NO_DATA,
+        backend.COMMAND_COMPLETE,
+        backend.EMPTY_QUERY_RESPONSE,
+        backend.PORTAL_SUSPENDED,
+    )
+)
+
+
+class Downward(Flow):
+    """The server's messages on their way to the client."""
+
+    __slots__ = ("_counters",)
+
+    def __init__(self, link: Link, source: socket.socket, sink: socket.socket) -> None:
+        super().__init__(link, source, sink)
+        self.wanted = PLAIN
+        self._counters = link.pump.counters
+
+    def relay(self) -> None:
+        try:
+            end = self._receive_into(self._buffer)
+        except BlockingIOError:
+            return
+        except OSError:  # it says no more, which for the client is the end of the stream
+            self.finish()
+            return
+        if end == 0:
+            self.finish()
+            return
+        self._counters.bytes_from_upstream += end
+        if self._carry is None:
+            self.take(self._buffer, self._view, end)
+        else:
+            self.take_more(end)
+
+    def take(self, buffer: bytearray, view: memoryview, end: int) -> None:
+        link = self.link
+        position = self._skip
+        parts: list[memoryview | bytes] = []  # what was replaced, and all before it
+        passed = 0  # what stands before this is in the parts
+        ready = False
+        try:
+            while position < end:
+                position, kind, after = walk(buffer, position, end, self.wanted)
+                if kind == 0:
+                    break
+                if after > end and after - position <= LONGEST_HELD:
+                    self.keep(view[position:end], after - position)
+                    end = position
+                    break
+                if kind == _READY:
+                    if link.expected:
+                        link.expected.popleft()
+                    link.status = buffer[position + HEADER_SIZE]
+                    ready = True
+                elif after <= end:
+                    moved = self._look(kind, view[position + HEADER_SIZE : after])
+                    if moved is not None:
+                        parts += (view[passed:position], moved)
+                        passed = after
+                position = after
+        except ProtocolViolation as error:
+            position = self.give_up_reading(error.message)
+        if position < end:  # a header is cut
+            self.keep(view[position:end], HEADER_SIZE)
+            end = position
+        self._skip = position - end
+        if parts:
+            self.forward(memoryview(b"".join((*parts, view[passed:end]))))
+        elif end:
+            self.forward(view[:end])
+        if ready and link.attentive:
+            link.became_ready()
+
+    def pass_end_on(self) -> None:
+        """The server has closed: the client gets all that was said, then the end."""
+        try:
+            self.sink.shutdown(socket.SHUT_WR)
+        except OSError:
+            self.link.close("both sides left")
+        else:
+            self.link.maybe_close()
+
+    def sink_broke(self) -> None:
+        self.link.close("client connection broke")
+
+    def _look(self, kind: int, body: memoryview) -> bytes | None:
+        link = self.link
+        if kind == _PARAMETER:
+            parameter = backend.ParameterStatus.parse(body)
+            link.parameter_reported(parameter.name, parameter.value)
+            return None
+        if kind == backend.COPY_IN_RESPONSE:
+            link.copy_in_started()
+            return None
+        if kind == _ERROR:
+            link.copying_in = False
+        unit = link.unit_in_doubt()
+        if unit is None:
+            return None
+        if kind != _ERROR and kind != _NOTICE:
+            assert link.tracking is not None
+            link.tracking.replied(unit, kind)
+            return None
+        moved = self._move(kind, body, unit)
+        if kind == _ERROR:
+            unit.steps.clear()
+        return moved
+
+    def _move(self, kind: int, body: memoryview, unit: Unit) -> bytes | None:
+        """The report with the position that the user's own text has; None: as it is."""
+        plan = unit.plan_in_doubt()
+        if plan is None or not plan.edits:
+            return None
+        position = backend.report_position(body)
+        if position is None:
+            return None
+        original = plan.original_position(position)
+        return None if original == position else backend.moved_report(kind, body, original)

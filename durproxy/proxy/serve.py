@@ -1,0 +1,90 @@
+"""The proxy process: accepts clients, runs the pump and its neighbours, drains at SIGTERM."""
+
+from __future__ import annotations
+
+import errno
+import signal
+import socket
+
+import trio
+
+from durproxy.bus import Ended, LocalBus
+from durproxy.child import announce_ready
+from durproxy.config import Settings
+from durproxy.log import get_logger
+from durproxy.proxy import sockets
+from durproxy.proxy.greeting import greet
+from durproxy.proxy.shell import Shell
+
+log = get_logger(__name__)
+
+_BACKLOG_PAUSE = 0.1  # seconds, when the process has no descriptors left
+_OUT_OF_RESOURCES = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
+_DRAIN_CHECK = 0.02  # seconds
+
+
+def run(settings: Settings, index: int, listeners: list[socket.socket]) -> int:
+    """Serve until SIGTERM; the exit code."""
+    trio.run(_serve, settings, index, listeners)
+    return 0
+
+
+async def _serve(settings: Settings, index: int, listeners: list[socket.socket]) -> None:
+    with (
+        LocalBus(settings.runtime_dir, f"proxy-{index}") as bus,
+        trio.open_signal_receiver(signal.SIGTERM) as signals,
+    ):
+        async with trio.open_nursery() as nursery, trio.open_nursery() as accepting:
+            shell = Shell(settings, nursery, bus)
+            nursery.start_soon(shell.pump.run)
+            nursery.start_soon(shell.pump.sweep)
+            nursery.start_soon(shell.holds.run)
+            nursery.start_soon(_listen_to_engines, shell, bus)
+            for listener in listeners:
+                listener.setblocking(False)
+                shell.pump.watch(listener)
+                accepting.start_soon(_accept, shell, listener)
+            announce_ready()
+            async for _ in signals:
+                break
+            accepting.cancel_scope.cancel()
+            await _drain(shell)
+            nursery.cancel_scope.cancel()
+        await shell.helper.stop()
+
+
+async def _accept(shell: Shell, listener: socket.socket) -> None:
+    with listener:
+        while True:
+            try:
+                client = await sockets.accept(listener)
+            except OSError as error:
+                if error.errno not in _OUT_OF_RESOURCES:
+                    raise
+                log.warning("listener.exhausted", error=str(error))
+                await trio.sleep(_BACKLOG_PAUSE)
+                continue
+            shell.nursery.start_soon(greet, shell, client)
+            await trio.lowlevel.checkpoint()
+
+
+async def _listen_to_engines(shell: Shell, bus: LocalBus) -> None:
+    async for message in bus.receive():
+        if isinstance(message, Ended):
+            shell.holds.ended(message.instance_id)
+
+
+async def _drain(shell: Shell) -> None:
+    """Close each session at its next transaction boundary, all of them in the end."""
+    pump = shell.pump
+    log.info("proxy.draining", connections=len(pump.links), held=shell.counters.holds_now)
+    pump.draining = True
+    shell.holds.release_all()  # the server's function waits by itself, and is bounded like the rest
+    for link in list(pump.links):
+        link.maybe_drain()
+    with trio.move_on_after(shell.settings.drain_timeout):
+        while pump.links:
+            await trio.sleep(_DRAIN_CHECK)
+    log.info("proxy.drained", cut=len(pump.links))
+    for link in list(pump.links):
+        link.close("drain timeout")

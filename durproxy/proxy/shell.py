@@ -1,0 +1,62 @@
+"""What the parts of one proxy process share."""
+
+from __future__ import annotations
+
+import trio
+
+from durproxy.bus import LocalBus
+from durproxy.config import Settings
+from durproxy.proxy.helper import Helper
+from durproxy.proxy.holds import Holds
+from durproxy.proxy.link import Link
+from durproxy.proxy.pump import Pump
+from durproxy.proxy.rewriting import Rewriter
+from durproxy.proxy.statistics import Counters, Statistics
+from durproxy.proxy.upstream import Upstream
+from durproxy.proxy.upward import Decision
+
+
+class Shell:
+    """One of each, and the nursery in which connections' tasks run."""
+
+    def __init__(self, settings: Settings, nursery: trio.Nursery, bus: LocalBus) -> None:
+        self.settings = settings
+        self.nursery = nursery
+        self.counters = Counters()
+        self.upstream = Upstream.from_conninfo(settings.upstream)
+        self.pump = Pump(self.counters)
+        self.rewriter = Rewriter(self.counters)
+        self.helper = Helper(self.counters)
+        self.holds = Holds(settings.upstream, self.counters)
+        self._bus = bus
+        self._by_key: dict[tuple[int, bytes], Link] = {}
+
+    def statistics(self) -> Statistics:
+        return self.counters.statistics()
+
+    def adopt(self, link: Link) -> None:
+        """The link's login is over: it goes into the pump."""
+        self.counters.connections += 1
+        self.counters.connections_now += 1
+        if link.key is not None:
+            self._by_key[link.key] = link
+        self.pump.adopt(link)
+
+    def forget(self, link: Link) -> None:
+        """The link was closed."""
+        self.counters.connections_now -= 1
+        if link.key is not None and self._by_key.get(link.key) is link:
+            del self._by_key[link.key]
+        self.holds.forget(link)
+
+    def link_with_key(self, process_id: int, secret_key: bytes) -> Link | None:
+        return self._by_key.get((process_id, secret_key))
+
+    def plan_elsewhere(self, link: Link, text: bytes) -> None:
+        self.nursery.start_soon(self._plan_elsewhere, link, text)
+
+    async def _plan_elsewhere(self, link: Link, text: bytes) -> None:
+        link.resume(Decision(await self.helper.plan(text, link.session)))
+
+    def wake_engines(self) -> None:
+        self._bus.wake_engines()

@@ -1,0 +1,104 @@
+"""Non-blocking sockets under trio, without a wrapper: the pump takes them over as they are."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+import trio
+from trio.lowlevel import wait_readable, wait_writable
+
+_RECEIVE_SIZE = 16 * 1024
+_KEEPALIVE_IDLE = 60  # seconds; a peer that vanished is noticed within two minutes
+_KEEPALIVE_INTERVAL = 15
+_KEEPALIVE_COUNT = 4
+_USER_TIMEOUT = 120_000  # milliseconds that sent bytes may stay unacknowledged
+
+Address = tuple[str, int] | str  # TCP, or the path of a unix socket
+
+
+def tune(sock: socket.socket) -> None:
+    """No waiting for more bytes to send, and no waiting for ever for a dead peer."""
+    sock.setblocking(False)
+    if sock.family == socket.AF_UNIX:
+        return
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEPALIVE_IDLE)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _KEEPALIVE_INTERVAL)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, _KEEPALIVE_COUNT)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _USER_TIMEOUT)
+
+
+async def accept(listener: socket.socket) -> socket.socket:
+    while True:
+        try:
+            client, _ = listener.accept()
+        except BlockingIOError:
+            await wait_readable(listener)
+            continue
+        except ConnectionAbortedError:  # it was gone before we looked
+            continue
+        return client
+
+
+async def receive(sock: socket.socket) -> bytes:
+    """What has come, at least one byte; empty at the end of the stream."""
+    while True:
+        try:
+            return sock.recv(_RECEIVE_SIZE)
+        except BlockingIOError:
+            await wait_readable(sock)
+
+
+async def send_all(sock: socket.socket, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        try:
+            view = view[sock.send(view) :]
+        except BlockingIOError:
+            await wait_writable(sock)
+
+
+async def connect(
+    family: socket.AddressFamily, address: Address | tuple[object, ...]
+) -> socket.socket:
+    """A connected socket; OSError says why there is none."""
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        tune(sock)
+        try:
+            sock.connect(address)
+        except BlockingIOError:
+            # a unix socket whose queue is full is not under way: it has to be tried again
+            if family == socket.AF_UNIX:
+                raise
+            await wait_writable(sock)
+            code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if code:
+                raise OSError(code, os.strerror(code)) from None
+        else:
+            await trio.lowlevel.checkpoint()
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def is_local(sock: socket.socket) -> bool:
+    """Whether the peer is on this machine, by its own address."""
+    if sock.family == socket.AF_UNIX:
+        return True
+    host = str(sock.getpeername()[0])
+    return host == "::1" or host.removeprefix("::ffff:").startswith("127.")
+
+
+def peer_name(sock: socket.socket) -> str:
+    """The peer's address for a log line."""
+    if sock.family == socket.AF_UNIX:
+        return "unix"
+    try:
+        host, port = sock.getpeername()[:2]
+    except OSError:
+        return "gone"
+    return f"{host}:{port}"

@@ -1,0 +1,109 @@
+"""Where the upstream Postgres is, and a fresh connection to it.
+
+Only the places come from the conninfo: a client brings its own user, database and password.
+Names are resolved at each connect and an address is never kept, so that a failover by DNS is
+followed. Encryption of this leg belongs here, between ``connect`` and the startup packet.
+"""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass
+
+import trio
+from psycopg import pq
+from psycopg.conninfo import conninfo_to_dict
+
+from durproxy.errors import UpstreamUnreachable
+from durproxy.proxy import sockets
+
+_DEFAULT_HOSTS = "/var/run/postgresql"
+_DEFAULT_TIMEOUT = 10.0  # seconds for one host, when the conninfo has no connect_timeout
+_FULL_QUEUE_PAUSE = 0.01  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One host and port of the conninfo; a host with a slash is a unix socket's folder."""
+
+    host: str
+    port: int
+
+    @property
+    def socket_path(self) -> str | None:
+        return f"{self.host}/.s.PGSQL.{self.port}" if self.host.startswith(("/", "@")) else None
+
+    def __str__(self) -> str:
+        return f'"{self.host}", port {self.port}'
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """The places to try, in order."""
+
+    places: tuple[Place, ...]
+    connect_timeout: float
+
+    @classmethod
+    def from_conninfo(cls, conninfo: str) -> Upstream:
+        given = _defaults() | {name: str(v) for name, v in conninfo_to_dict(conninfo).items()}
+        hosts = (given.get("hostaddr") or given.get("host") or _DEFAULT_HOSTS).split(",")
+        ports = given.get("port", "5432").split(",")
+        if len(ports) == 1:  # as in libpq: one port is every host's
+            ports *= len(hosts)
+        seconds = float(given.get("connect_timeout") or 0)
+        return cls(
+            tuple(
+                Place(host or _DEFAULT_HOSTS, int(port or 5432))
+                for host, port in zip(hosts, ports, strict=True)
+            ),
+            seconds if seconds > 0 else _DEFAULT_TIMEOUT,
+        )
+
+    async def connect(self) -> tuple[socket.socket, Place]:
+        """A connection to the first place that has one to give."""
+        failures = []
+        for place in self.places:
+            try:
+                return await self.connect_to(place), place
+            except OSError as error:
+                failures.append(f"{place}: {error.strerror or error}")
+            except trio.TooSlowError:
+                failures.append(f"{place}: timeout expired")
+        raise UpstreamUnreachable(
+            "could not connect to the upstream server",
+            detail="; ".join(failures),
+            hint="Is the server that durproxy's --upstream names running, and may this"
+            " machine reach it?",
+        )
+
+    async def connect_to(self, place: Place) -> socket.socket:
+        """A connection to this place; OSError or TooSlowError says why there is none."""
+        with trio.fail_after(self.connect_timeout):
+            if place.socket_path is not None:
+                return await _connect_unix(place.socket_path)
+            found = await trio.socket.getaddrinfo(place.host, place.port, type=socket.SOCK_STREAM)
+            failure: OSError = OSError("the host has no address")
+            for family, _, _, _, address in found:
+                try:
+                    return await sockets.connect(family, address)
+                except OSError as error:
+                    failure = error
+            raise failure
+
+
+async def _connect_unix(path: str) -> socket.socket:
+    while True:
+        try:
+            return await sockets.connect(socket.AF_UNIX, path)
+        except BlockingIOError:  # the listener's queue is full; it has no way to tell when not
+            await trio.sleep(_FULL_QUEUE_PAUSE)
+
+
+def _defaults() -> dict[str, str]:
+    """libpq's own, which know the environment (PGHOST, PGPORT …)."""
+    return {
+        option.keyword.decode(): option.val.decode()
+        for option in pq.Conninfo.get_defaults()
+        if option.val
+    }

@@ -1,0 +1,238 @@
+"""From the client to the server: counts what will be answered, looks at statements.
+
+Only the bodies of Query and Parse are looked at, and those only by a search for a df call, until
+a session has used df; from then on the extended protocol's names are read, too (``tracking``). A
+message is held back until it is whole only when it has to be looked at; one that is longer than
+LONGEST_HELD streams by unread.
+"""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Final
+
+from durproxy.errors import ProtocolViolation
+from durproxy.proxy.awaited import awaited_by_bind, awaited_by_group, awaited_by_query
+from durproxy.proxy.flow import LONGEST_HELD, Flow
+from durproxy.rewrite.plan import Plan
+from durproxy.rewrite.scan import mentions_df
+from durproxy.wire.framing import HEADER_SIZE, walk
+from durproxy.wire.frontend import (
+    COPY_DONE,
+    COPY_FAIL,
+    FUNCTION_CALL,
+    SYNC,
+    Bind,
+    Close,
+    Describe,
+    Execute,
+    Parse,
+    Query,
+)
+
+if TYPE_CHECKING:
+    from durproxy.proxy.link import Link
+
+_SYNC: Final = SYNC
+_QUERY: Final = Query.kind
+_PARSE: Final = Parse.kind
+_LOOKED_INTO = frozenset(message.kind for message in (Query, Parse, Bind, Describe, Execute, Close))
+PLAIN = frozenset((Query.kind, Parse.kind, SYNC, FUNCTION_CALL, COPY_DONE, COPY_FAIL))
+TRACKED = PLAIN | _LOOKED_INTO
+
+_LONGEST_PARSED_HERE = 16 * 1024  # a longer statement is parsed by the helper process
+
+
+class _Wait(Enum):
+    WAIT = "the message stays here until the link is resumed"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What was found out about the statement that waited."""
+
+    plan: Plan
+    waited: bool = False  # for the instance, too, and it need not be asked again
+    released: bool = False  # it can go to the function that does not wait
+
+
+Verdict = bytes | _Wait | None  # this instead, not now, as it is
+
+
+class Upward(Flow):
+    """The client's messages on their way to the server."""
+
+    __slots__ = ("_counters", "decision")
+
+    def __init__(self, link: Link, source: socket.socket, sink: socket.socket) -> None:
+        super().__init__(link, source, sink)
+        self.wanted = PLAIN
+        self.decision: Decision | None = None
+        self._counters = link.pump.counters
+
+    def relay(self) -> None:
+        try:
+            end = self._receive_into(self._buffer)
+        except BlockingIOError:
+            return
+        except OSError:
+            self.link.close("client connection broke")
+            return
+        if end == 0:
+            self.finish()
+            return
+        self._counters.bytes_from_clients += end
+        if self._carry is None:
+            self.take(self._buffer, self._view, end)
+        else:
+            self.take_more(end)
+
+    def take(self, buffer: bytearray, view: memoryview, end: int) -> None:
+        link = self.link
+        position = self._skip
+        boundary = -1 if link.mid_group else position  # here a Sync group or a Query may begin
+        parts: list[memoryview | bytes] = []  # what was replaced, and all before it
+        passed = 0  # what stands before this is in the parts
+        try:
+            while position < end:
+                position, kind, after = walk(buffer, position, end, self.wanted)
+                if kind == 0:
+                    break
+                if kind in _LOOKED_INTO:
+                    if after > end and after - position <= LONGEST_HELD:
+                        self.keep(view[position:end], after - position)
+                        end = position
+                        break
+                    verdict = self._look(kind, view, position, after, end, position == boundary)
+                    if verdict is _Wait.WAIT:
+                        self.keep(view[position:end], 0)
+                        end = position
+                        break
+                    if verdict is not None:
+                        parts += (view[passed:position], verdict)
+                        passed = after
+                    if kind == _QUERY:
+                        boundary = after
+                else:
+                    boundary = after
+                    link.unit_sent(kind)
+                position = after
+        except ProtocolViolation as error:
+            position = self.give_up_reading(error.message)
+        if position < end:  # a header is cut
+            self.keep(view[position:end], HEADER_SIZE)
+            end = position
+        self._skip = position - end
+        link.mid_group = boundary != position
+        if parts:
+            self.forward(memoryview(b"".join((*parts, view[passed:end]))))
+        elif end:
+            self.forward(view[:end])
+
+    def resume(self, decision: Decision) -> None:
+        """The statement that waited can go, and what came behind it."""
+        self.suspended = False
+        self.decision = decision
+        carry, self._carry = self._carry, None
+        if carry:
+            self.take(carry, memoryview(carry), len(carry))
+        self.link.rearm()
+
+    def pass_end_on(self) -> None:
+        try:
+            self.sink.shutdown(socket.SHUT_WR)
+        except OSError:
+            self.link.close("client left, server gone")
+        else:
+            self.link.maybe_close()
+
+    def sink_broke(self) -> None:
+        """The server is gone; what it said last may still be on its way to the client."""
+        self.ended = True
+        self.pending = None
+        self.link.rearm()
+
+    def _look(
+        self, kind: int, view: memoryview, position: int, after: int, end: int, fresh: bool
+    ) -> Verdict:
+        link = self.link
+        if after > end:
+            link.passed_unread(kind)
+            return None
+        body = view[position + HEADER_SIZE : after]
+        if kind == _QUERY or kind == _PARSE:
+            self._counters.statements_scanned += 1
+            if link.rewriting and mentions_df(body):
+                return self._look_at_statement(kind, body, view[after:end], fresh)
+            if kind == _QUERY:
+                link.unit_sent(kind)
+                return None
+        tracking = link.tracking
+        if tracking is None:
+            return None
+        if kind == _PARSE:
+            tracking.parsed(Parse.parse(body).statement, None)
+        elif kind == Bind.kind:
+            return self._look_at_bind(Bind.parse(body), view[after:end], fresh)
+        else:
+            tracking.sent(kind, body)
+        return None
+
+    def _look_at_statement(
+        self, kind: int, body: memoryview, rest: memoryview, fresh: bool
+    ) -> Verdict:
+        link = self.link
+        message = (Query if kind == _QUERY else Parse).parse(body)
+        decision, self.decision = self.decision, None
+        if decision is None:
+            if len(message.query) > _LONGEST_PARSED_HERE:
+                link.plan_elsewhere(message.query)
+                return _Wait.WAIT
+            decision = Decision(link.shell.rewriter.plan(message.query, link.session))
+        plan = decision.plan
+        if plan.hold is not None and not decision.waited and fresh and link.quiet:
+            if isinstance(message, Query):
+                awaited = None if rest else awaited_by_query(plan.hold)
+            else:
+                awaited = awaited_by_group(plan.hold, message, rest)
+            if awaited is not None:
+                link.hold(plan, awaited)
+                return _Wait.WAIT
+        return self._send_statement(message, decision, fresh)
+
+    def _send_statement(self, message: Query | Parse, decision: Decision, fresh: bool) -> Verdict:
+        link, plan = self.link, decision.plan
+        text = plan.hold.released if decision.released and plan.hold else plan.text
+        if text is not None:
+            self._counters.statements_rewritten += 1
+        link.track(at_boundary=fresh)
+        assert link.tracking is not None
+        if isinstance(message, Query):
+            link.query_sent(plan)
+            return None if text is None else Query(text).encode()
+        link.tracking.parsed(message.statement, plan)
+        if text is None:
+            return None
+        return Parse(message.statement, text, message.parameter_types).encode()
+
+    def _look_at_bind(self, message: Bind, rest: memoryview, fresh: bool) -> Verdict:
+        link = self.link
+        tracking = link.tracking
+        assert tracking is not None
+        decision, self.decision = self.decision, None
+        plan = tracking.statement(message.statement)
+        if plan is not None and plan.hold is not None and decision is None:
+            group = tracking.open
+            alone = fresh or (
+                group is not None and group.prepares_only and group.prepares == message.statement
+            )
+            awaited = awaited_by_bind(plan.hold, message, rest) if alone and link.quiet else None
+            if awaited is not None:
+                link.hold(plan, awaited)
+                return _Wait.WAIT
+        plan = tracking.bound(message)
+        if plan is not None and plan.wakes_engine:
+            link.wakes_engine = True
+        return None

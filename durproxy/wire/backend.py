@@ -1,0 +1,176 @@
+"""The server's messages whose bodies the proxy reads or, in the few allowed cases, writes.
+
+Fields are named as in the manual (chapter "Message Formats").
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from durproxy.errors import ProtocolViolation
+from durproxy.wire.fields import BodyReader, encode_int32, encode_string
+from durproxy.wire.framing import Buffer, encode_message
+
+BIND_COMPLETE = ord("2")
+CLOSE_COMPLETE = ord("3")
+COMMAND_COMPLETE = ord("C")
+COPY_IN_RESPONSE = ord("G")
+EMPTY_QUERY_RESPONSE = ord("I")
+NEGOTIATE_PROTOCOL_VERSION = ord("v")
+NO_DATA = ord("n")
+PARSE_COMPLETE = ord("1")
+PORTAL_SUSPENDED = ord("s")
+READY_FOR_QUERY = ord("Z")
+ROW_DESCRIPTION = ord("T")
+
+AUTHENTICATION_OK = 0
+AUTHENTICATION_SASL_FINAL = 12
+
+IDLE = ord("I")  # ReadyForQuery outside a transaction
+
+
+class BackendMessage:
+    """Base of what a server sends."""
+
+    __slots__ = ()
+    kind: ClassVar[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Authentication(BackendMessage):
+    """One step of the login; the code says which."""
+
+    kind: ClassVar[int] = ord("R")
+    code: int
+
+    @classmethod
+    def parse(cls, body: Buffer) -> Authentication:
+        return cls(BodyReader(body).read_int32())
+
+    @property
+    def wants_answer(self) -> bool:
+        return self.code not in (AUTHENTICATION_OK, AUTHENTICATION_SASL_FINAL)
+
+
+@dataclass(frozen=True, slots=True)
+class ParameterStatus(BackendMessage):
+    """A setting that the server reports, now or when it changes."""
+
+    kind: ClassVar[int] = ord("S")
+    name: bytes
+    value: bytes
+
+    @classmethod
+    def parse(cls, body: Buffer) -> ParameterStatus:
+        reader = BodyReader(body)
+        message = cls(reader.read_string(), reader.read_string())
+        reader.finish()
+        return message
+
+    def encode(self) -> bytes:
+        return encode_message(self.kind, encode_string(self.name) + encode_string(self.value))
+
+
+@dataclass(frozen=True, slots=True)
+class BackendKeyData(BackendMessage):
+    """What a CancelRequest for this session has to show: 4 bytes in 3.0, up to 256 in 3.2."""
+
+    kind: ClassVar[int] = ord("K")
+    process_id: int
+    secret_key: bytes
+
+    @classmethod
+    def parse(cls, body: Buffer) -> BackendKeyData:
+        reader = BodyReader(body)
+        return cls(reader.read_int32() & 0xFFFFFFFF, reader.read_rest())
+
+
+@dataclass(frozen=True, slots=True)
+class Report(BackendMessage):
+    """The common body of ErrorResponse and NoticeResponse: one-letter fields in order."""
+
+    fields: tuple[tuple[int, bytes], ...]
+
+    @classmethod
+    def read_fields(cls, body: Buffer) -> tuple[tuple[int, bytes], ...]:
+        reader = BodyReader(body)
+        fields = []
+        while (field := reader.read_byte()) != 0:
+            fields.append((field, reader.read_string()))
+        reader.finish()
+        return tuple(fields)
+
+    def get(self, field: str) -> bytes | None:
+        return next((value for key, value in self.fields if key == ord(field)), None)
+
+    @property
+    def position(self) -> int | None:
+        """``P``: where in the statement, in characters from 1; None if there is no such place."""
+        value = self.get("P")
+        return int(value) if value is not None and value.isdigit() else None
+
+    def fields_at(self, position: int) -> tuple[tuple[int, bytes], ...]:
+        """The fields with another ``P``."""
+        moved = str(position).encode()
+        return tuple((key, moved if key == ord("P") else value) for key, value in self.fields)
+
+    def encode(self) -> bytes:
+        parts = [bytes([key]) + encode_string(value) for key, value in self.fields]
+        return encode_message(self.kind, b"".join(parts) + b"\0")
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorResponse(Report):
+    """A statement, or the session, failed."""
+
+    kind: ClassVar[int] = ord("E")
+
+    @classmethod
+    def parse(cls, body: Buffer) -> ErrorResponse:
+        return cls(cls.read_fields(body))
+
+
+@dataclass(frozen=True, slots=True)
+class NoticeResponse(Report):
+    """Something worth a look that stops nothing."""
+
+    kind: ClassVar[int] = ord("N")
+
+    @classmethod
+    def parse(cls, body: Buffer) -> NoticeResponse:
+        return cls(cls.read_fields(body))
+
+
+def fatal(
+    sqlstate: str, message: str, *, detail: str | None = None, hint: str | None = None
+) -> ErrorResponse:
+    """The last message of a session that we end ourselves."""
+    fields = {"S": "FATAL", "V": "FATAL", "C": sqlstate, "M": message, "D": detail, "H": hint}
+    return ErrorResponse(
+        tuple((ord(key), text.encode()) for key, text in fields.items() if text is not None)
+    )
+
+
+def moved_report(kind: int, body: Buffer, position: int) -> bytes:
+    """The message with its ``P`` replaced."""
+    report = Report(Report.read_fields(body))
+    return _REPORTS[kind](report.fields_at(position)).encode()
+
+
+def report_position(body: Buffer) -> int | None:
+    """``P`` of an error or notice; None when it has none or breaks the format."""
+    try:
+        return Report(Report.read_fields(body)).position
+    except ProtocolViolation:
+        return None
+
+
+_REPORTS: dict[int, type[ErrorResponse] | type[NoticeResponse]] = {
+    ErrorResponse.kind: ErrorResponse,
+    NoticeResponse.kind: NoticeResponse,
+}
+
+
+def encode_authentication(code: int) -> bytes:
+    return encode_message(Authentication.kind, encode_int32(code))
