@@ -110,7 +110,8 @@ def init(upstream: Upstream = None, config: Config = None) -> None:
     settings = load_settings({"upstream": upstream}, config)
     connect(settings.upstream).close()
     report = install(settings.upstream)
-    typer.echo(str(report))
+    done = f"applied {', '.join(report.applied)}" if report.changed else "nothing to do"
+    typer.echo(f'database "{report.database}": home schema version {report.version}, {done}')
 
 
 @app.command()

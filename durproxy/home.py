@@ -11,7 +11,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from durproxy.config import Settings
 from durproxy.errors import ConfigurationError, UpstreamUnreachable
 from durproxy.log import get_logger
-from durproxy.schema.install import install, installed_version
+from durproxy.schema.install import install, installed_version, migrations
 
 _CONNECT_TIMEOUT = 10  # seconds, when neither the DSN nor the environment says
 
@@ -46,15 +46,26 @@ def _with_defaults(upstream: str) -> str:
 
 
 def prepare_home(settings: Settings) -> None:
-    """Install the home schema where it is missing."""
+    """Install the home schema where it is missing; refuse one that is too old for this version."""
     connect(settings.upstream).close()
-    if installed_version(settings.upstream) is None:
-        try:
-            install(settings.upstream)
-        except psycopg.errors.InsufficientPrivilege as error:
-            raise ConfigurationError(
-                "the home schema is missing, and the upstream role may not create it",
-                detail=str(error).strip(),
-                hint="Run once, as the database's owner: durproxy init --upstream DSN",
-            ) from None
-        _log.info("home.installed")
+    try:
+        version = installed_version(settings.upstream)
+        if version is None:
+            report = install(settings.upstream)
+            _log.info("home.installed", database=report.database, version=report.version)
+            return
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise ConfigurationError(
+            "the home schema is missing or another role's, and the upstream role may not use it",
+            detail=str(error).strip(),
+            hint="Run as the role that is to own it, best the database's owner:"
+            " durproxy init --upstream DSN",
+        ) from None
+    needed = migrations()[-1].version
+    if version < needed:
+        raise ConfigurationError(
+            f"the home schema is at version {version}, this durproxy needs version {needed}",
+            hint="Upgrade it with: durproxy init --upstream DSN",
+        )
+    if version > needed:  # a rolling upgrade: the schema keeps working for the version before
+        _log.warning("home.newer", version=version, known=needed)
