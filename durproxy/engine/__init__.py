@@ -1,0 +1,1 @@
+"""The durable engine: `core` decides, everything else here does I/O for it."""

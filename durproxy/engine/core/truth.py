@@ -1,0 +1,57 @@
+"""When a condition's result counts as true: the first column of its first row.
+
+False: no rows, NULL, false, 0, the empty string, the strings `f no 0 false` in any case, an empty
+array or object. All else is true.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from durproxy.engine.core.states import StepResult
+
+_FALSE_WORDS = frozenset(("", "f", "no", "0", "false"))
+_NUMERIC = "pg_catalog.numeric"
+
+
+def is_true(result: StepResult) -> bool:
+    """Truth of a node's result (JSON of an SQL step, or of any other node)."""
+    value = json.loads(result.text or "null", object_pairs_hook=_first_wins)
+    first = _first_value(value)
+    if isinstance(first, str) and result.types and result.types[0][1] == _NUMERIC:
+        return float(first) != 0.0
+    return truth_of(first)
+
+
+def has_rows(result: StepResult) -> bool:
+    """Whether a named result has rows (df.if_rows)."""
+    value = json.loads(result.text or "null")
+    if isinstance(value, dict) and "row_count" in value:
+        return bool(value["row_count"])
+    return truth_of(value)
+
+
+def truth_of(value: Any) -> bool:
+    """Truth of one JSON value."""
+    if isinstance(value, str):
+        return value.lower() not in _FALSE_WORDS
+    return bool(value)
+
+
+def _first_value(value: Any) -> Any:
+    if not isinstance(value, dict) or "rows" not in value:
+        return value
+    rows = value["rows"]
+    if not rows:
+        return None
+    row = rows[0]
+    return next(iter(row.values()), None) if isinstance(row, dict) else row
+
+
+def _first_wins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Of columns with the same name the first counts, as in SQL's own order."""
+    made: dict[str, Any] = {}
+    for key, value in pairs:
+        made.setdefault(key, value)
+    return made

@@ -1,0 +1,283 @@
+"""What can be said of a graph before it runs: limits, names, and breaks.
+
+A name that no way through the graph can have bound is refused; one that is bound on some ways
+only is left to run time. How names travel:
+
+- a step sees what earlier steps of its sequence bound, and what was bound before the sequence;
+- branches begin with a copy, a sibling's names are invisible; afterwards all of them may be bound;
+- a round of a loop sees what any step of the loop bound in the round before;
+- behind an OPAQUE subtree, which only the server can read, any name may be bound.
+
+A chain of THENs counts as one level, however it is nested, and is walked without recursion.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from durproxy.engine.core.references import (
+    Reference,
+    ReferenceKind,
+    find_references,
+    find_text_references,
+)
+
+MAX_LEVELS: Final = 256
+MAX_NODES: Final = 10_000
+OPAQUE: Final = "OPAQUE"
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_CHILDREN = ("condition_node", "left_node", "right_node")
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong at a node; ``position`` is a 0-based character of the node's own text."""
+
+    node: int
+    message: str
+    hint: str | None = None
+    sqlstate: str = "22023"
+    position: int | None = None
+
+
+def validate(graph: dict[str, Any]) -> list[Problem]:
+    """Return what is wrong with a graph, in the order of its nodes."""
+    numbers: dict[int, int] = {}
+    problem = _number(graph, numbers)
+    if problem is not None:
+        return [problem]
+    check = _Check(numbers, _bound_names(graph))
+    check.visit(graph, _Names(), in_loop=False)
+    return sorted(check.problems, key=lambda p: p.node)
+
+
+def numbered(graph: dict[str, Any]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the nodes in preorder with their numbers."""
+    stack = [graph]
+    number = 0
+    while stack:
+        node = stack.pop()
+        number += 1
+        yield number, node
+        stack.extend(reversed(list(children(node))))
+
+
+def children(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield a node's children in the order of the numbering."""
+    for key in _CHILDREN:
+        if isinstance(node.get(key), dict):
+            yield node[key]
+    extra = node.get("extra_nodes")
+    if isinstance(extra, list):
+        yield from (child for child in extra if isinstance(child, dict))
+
+
+def _number(graph: dict[str, Any], numbers: dict[int, int]) -> Problem | None:
+    """Give each node its number and check the limits."""
+    stack = [(graph, 1)]
+    while stack:
+        node, level = stack.pop()
+        numbers[id(node)] = number = len(numbers) + 1
+        if number > MAX_NODES:
+            return Problem(
+                number,
+                f"durable function exceeds the maximum node count of {MAX_NODES}",
+                "Split it, or repeat with df.loop.",
+                "54000",
+            )
+        if level > MAX_LEVELS:
+            return Problem(
+                number,
+                f"durable function exceeds the maximum nesting depth of {MAX_LEVELS}",
+                "A chain of ~> counts as one level.",
+                "54001",
+            )
+        is_chain = node.get("node_type") == "THEN"
+        stack.extend(
+            (child, level if is_chain and child.get("node_type") == "THEN" else level + 1)
+            for child in reversed(list(children(node)))
+        )
+    return None
+
+
+def _bound_names(graph: dict[str, Any]) -> dict[str, int]:
+    """Return every name of the graph with the first node that has it."""
+    names: dict[str, int] = {}
+    for number, node in numbered(graph):
+        if isinstance(node.get("result_name"), str):
+            names.setdefault(node["result_name"], number)
+    return names
+
+
+@dataclass(slots=True)
+class _Names:
+    """The names that some way may have bound; ``anything`` behind an OPAQUE subtree."""
+
+    names: set[str] = field(default_factory=set)
+    anything: bool = False
+
+    def copy(self) -> _Names:
+        return _Names(set(self.names), self.anything)
+
+    def add(self, other: _Names) -> None:
+        self.names |= other.names
+        self.anything |= other.anything
+
+
+class _Check:
+    def __init__(self, numbers: dict[int, int], everywhere: dict[str, int]) -> None:
+        self.problems: list[Problem] = []
+        self._numbers = numbers
+        self._everywhere = everywhere
+
+    def visit(self, node: dict[str, Any], names: _Names, *, in_loop: bool) -> None:
+        """Check a node; ``names`` is what may be bound before it, and becomes what is after it."""
+        match node.get("node_type"):
+            case "THEN":
+                self._sequence(node, names, in_loop)
+                return
+            case "IF":
+                self._if(node, names, in_loop)
+            case "JOIN" | "RACE":
+                self._branches(list(children(node)), names, in_loop)
+            case "LOOP":
+                self._loop(node, names)
+            case "BREAK":
+                self._break(node, names, in_loop)
+            case "SQL":
+                self._references(node, names, find_references(str(node.get("query", ""))))
+            case other if other == OPAQUE:
+                names.anything = True
+            case _:
+                pass
+        self._bind(node, names)
+
+    def _sequence(self, node: dict[str, Any], names: _Names, in_loop: bool) -> None:
+        """Walk a chain of THENs; a name that one carries is bound after its last element."""
+        stack: list[tuple[dict[str, Any], bool]] = [(node, True)]
+        while stack:
+            element, opens = stack.pop()
+            if not opens:
+                self._bind(element, names)
+            elif element.get("node_type") != "THEN":
+                self.visit(element, names, in_loop=in_loop)
+            else:
+                stack.append((element, False))
+                stack.extend((child, True) for child in reversed(list(children(element))))
+
+    def _if(self, node: dict[str, Any], names: _Names, in_loop: bool) -> None:
+        condition = node.get("condition_node")
+        if isinstance(condition, dict):
+            self.visit(condition, names, in_loop=in_loop)
+        else:
+            self._rows_condition(node, names)
+        branches = [child for child in children(node) if child is not condition]
+        self._branches(branches, names, in_loop)
+
+    def _rows_condition(self, node: dict[str, Any], names: _Names) -> None:
+        name = _config(node).get("result_name")
+        if isinstance(name, str) and not (names.anything or name in names.names):
+            self._problem(node, *self._unbound(name, f'result name "{name}"'))
+
+    def _branches(self, branches: list[dict[str, Any]], names: _Names, in_loop: bool) -> None:
+        after = []
+        for branch in branches:
+            inside = names.copy()
+            self.visit(branch, inside, in_loop=in_loop)
+            after.append(inside)
+        for inside in after:
+            names.add(inside)
+
+    def _loop(self, node: dict[str, Any], names: _Names) -> None:
+        body, condition = node.get("left_node"), node.get("condition_node")
+        for part in (body, condition):
+            if isinstance(part, dict):
+                names.names |= _bound_names(part).keys()
+                names.anything |= any(n.get("node_type") == OPAQUE for _, n in numbered(part))
+        if isinstance(body, dict):
+            self.visit(body, names, in_loop=True)
+        if isinstance(condition, dict):
+            self.visit(condition, names, in_loop=True)
+
+    def _break(self, node: dict[str, Any], names: _Names, in_loop: bool) -> None:
+        if not in_loop:
+            self._problem(
+                node,
+                "df.break() cannot be used outside of a loop",
+                "Put it inside the body of df.loop() or @>.",
+            )
+        value = _config(node).get("break_value")
+        if isinstance(value, str):
+            # of the value itself, so positions in the node's text are unknown
+            self._references(node, names, find_text_references(value), positions=False)
+
+    def _references(
+        self,
+        node: dict[str, Any],
+        names: _Names,
+        references: tuple[Reference, ...],
+        *,
+        positions: bool = True,
+    ) -> None:
+        for reference in references:
+            position = reference.start if positions else None
+            if reference.problem is not None:
+                self._problem(node, reference.problem, reference.hint, position=position)
+            elif not (names.anything or reference.name in names.names):
+                message, hint, sqlstate = self._unbound(reference.name, f'"{reference}"')
+                self._problem(node, message, hint, sqlstate, position)
+            elif not positions and reference.kind is ReferenceKind.ROWS:
+                self._problem(node, f'"{reference}" stands for rows and cannot be used in text')
+
+    def _unbound(self, name: str, shown: str) -> tuple[str, str, str]:
+        number = self._everywhere.get(name)
+        if number is not None:
+            return (
+                f"{shown} is used where nothing can have bound it",
+                f"Node {number} has that name, but it runs later, or in a parallel branch.",
+                "42P02",
+            )
+        close = difflib.get_close_matches(name, self._everywhere, 1)
+        hint = f'Did you mean "{close[0]}"?' if close else f"Name an earlier step: |=> '{name}'."
+        return f"{shown} does not name an earlier result", hint, "42P02"
+
+    def _bind(self, node: dict[str, Any], names: _Names) -> None:
+        name = node.get("result_name")
+        if name is None:
+            return
+        if name == "":
+            self._problem(node, "result name cannot be empty")
+        elif not isinstance(name, str) or not _NAME.fullmatch(name):
+            self._problem(
+                node,
+                f'result name "{name}" is not a valid identifier',
+                "A name begins with a letter or an underscore and goes on with letters, digits and "
+                "underscores.",
+            )
+        else:
+            names.names.add(name)
+
+    def _problem(
+        self,
+        node: dict[str, Any],
+        message: str,
+        hint: str | None = None,
+        sqlstate: str = "22023",
+        position: int | None = None,
+    ) -> None:
+        number = self._numbers[id(node)]
+        self.problems.append(Problem(number, message, hint, sqlstate, position))
+
+
+def _config(node: dict[str, Any]) -> dict[str, Any]:
+    try:
+        config = json.loads(str(node.get("query") or "{}"))
+    except (ValueError, RecursionError):
+        return {}
+    return config if isinstance(config, dict) else {}

@@ -1,0 +1,147 @@
+"""The instances in this worker's memory: from a claim to a running instance, and out again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import datetime
+
+import trio
+
+from durproxy.engine.core.actions import FinishInstance
+from durproxy.engine.core.advance import Execution
+from durproxy.engine.core.graph import parse_graph
+from durproxy.engine.core.states import Checkpoint, InstanceStatus, Key, StepError
+from durproxy.engine.core.validate import validate
+from durproxy.engine.pools import RolePools
+from durproxy.engine.running import RunningInstance
+from durproxy.engine.sql_step import Shapes
+from durproxy.engine.store import Claim, Store
+from durproxy.errors import DurproxyError, LanguageError
+from durproxy.log import get_logger
+
+_log = get_logger(__name__)
+
+
+class Holding:
+    """Runs what was claimed.
+
+    `ended(id)` is called when an instance reached its end here, `left(due, again)` when one has
+    left memory: it wants to be claimed again at `due`, or at once.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        roles: RolePools,
+        nursery: trio.Nursery,
+        ended: Callable[[str], None],
+        left: Callable[[datetime | None, bool], None],
+    ) -> None:
+        self._store = store
+        self._roles = roles
+        self._nursery = nursery
+        self._ended = ended
+        self._left = left
+        self._shapes: dict[str, Shapes] = {}
+        # from the claim's reply on, so that nobody takes it for lost; None while it is loaded
+        self._held: dict[str, RunningInstance | None] = {}
+        self._empty = trio.Event()
+
+    def ids(self) -> list[str]:
+        return list(self._held)
+
+    def begin(self, claims: list[Claim]) -> None:
+        """Run these; returns at once."""
+        claims = [claim for claim in claims if claim.id not in self._held]
+        if claims:
+            self._held.update(dict.fromkeys(claim.id for claim in claims))
+            self._nursery.start_soon(self._load, claims)
+
+    def poke(self, instance: str) -> bool:
+        """A signal came; False when the instance is not held here."""
+        running = self._held.get(instance)
+        if running is not None:
+            running.poke()
+        return instance in self._held
+
+    def cancel(self, instance: str) -> None:
+        """The instance was cancelled by a user."""
+        running = self._held.get(instance)
+        if running is not None:
+            running.cancel()
+
+    async def wait_left(self) -> None:
+        """Give back everything as soon as the steps in flight are done."""
+        while self._held:
+            for running in self._held.values():
+                if running is not None:
+                    running.leave()
+            self._empty = trio.Event()
+            await self._empty.wait()
+
+    # --- own ---
+
+    async def _load(self, claims: list[Claim]) -> None:
+        known = [claim.id for claim in claims if not claim.fresh]
+        checkpoints: dict[str, dict[Key, Checkpoint]] = {}
+        try:
+            if known:
+                checkpoints = await self._store.load(known)
+        except DurproxyError as error:  # still ours by the table: the tick gives them back
+            _log.warning("claim.not_loaded", instances=known, error=error.message)
+            for instance in known:
+                self._out(instance)
+        for claim in claims:
+            if claim.fresh or claim.id in checkpoints:
+                self._nursery.start_soon(self._run, claim, checkpoints.get(claim.id, {}))
+
+    async def _run(self, claim: Claim, checkpoints: dict[Key, Checkpoint]) -> None:
+        again, due = False, None
+        try:
+            role, execution = _checked(claim, checkpoints)
+            shapes = self._shapes.setdefault(role, Shapes())
+            running = RunningInstance(
+                claim, execution, self._store, self._roles.of(role), shapes, self._ended
+            )
+            self._held[claim.id] = running
+            event = "instance.started" if claim.fresh else "instance.resumed"
+            _log.info(event, instance=claim.id, label=claim.label, role=role)
+            await running.run()
+            again, due = running.again, running.due
+        except LanguageError as error:
+            await self._refuse(claim, error)
+        finally:
+            self._out(claim.id)
+            self._left(due, again)
+
+    async def _refuse(self, claim: Claim, error: LanguageError) -> None:
+        """A graph that cannot run: it may have come in past df.start's checks."""
+        failure = StepError(error.message, error.code, error.detail, error.hint, node=error.node)
+        _log.info("instance.refused", instance=claim.id, error=error.message)
+        try:
+            await self._store.end(claim, FinishInstance(InstanceStatus.FAILED, error=failure))
+        except DurproxyError as lost:
+            _log.warning("instance.interrupted", instance=claim.id, error=lost.message)
+            return
+        self._ended(claim.id)
+
+    def _out(self, instance: str) -> None:
+        self._held.pop(instance, None)
+        if not self._held:
+            self._empty.set()
+
+
+def _checked(claim: Claim, checkpoints: dict[Key, Checkpoint]) -> tuple[str, Execution]:
+    """The role and the execution. Raises LanguageError when the graph cannot run."""
+    if claim.role is None:
+        raise LanguageError(
+            "the role that started this instance no longer exists", sqlstate="42704"
+        )
+    graph = parse_graph(claim.graph)
+    if claim.fresh:
+        for problem in validate(json.loads(claim.graph)):
+            raise LanguageError(
+                problem.message, node=problem.node, sqlstate=problem.sqlstate, hint=problem.hint
+            )
+    return claim.role, Execution(graph, checkpoints)

@@ -1,0 +1,326 @@
+"""The home schema as a worker uses it: one method for each function of the engine protocol.
+
+Every write names the claim's token and the frames that it holds; LostHold says that the database
+refused it. All times are the database's; `clock` keeps the offset to this machine's monotonic
+clock, for waiting only.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import trio
+
+from durproxy.engine.connection import Result, ServerError
+from durproxy.engine.core.actions import CloseFrame, FinishInstance, NextRound, OpenFrame, Scopes
+from durproxy.engine.core.graph import FORMAT
+from durproxy.engine.core.states import (
+    Checkpoint,
+    CheckpointStatus,
+    Key,
+    StepError,
+    StepResult,
+)
+from durproxy.engine.encoding import array_literal, frames_literals, parse_array
+from durproxy.engine.pools import Pool
+from durproxy.errors import FinishedBefore, LostHold, NotHeld, ScopeEnded
+
+_LOST: dict[str, type[LostHold]] = {
+    cls.sqlstate: cls for cls in (NotHeld, ScopeEnded, FinishedBefore)
+}
+_CLAIM_COLUMNS = "id, token, graph, vars, label, role, fresh"
+
+
+def lost_hold(error: ServerError) -> LostHold | None:
+    """The refusal that `error` is, when our own functions raised it (a step may forge the code)."""
+    kind = _LOST.get(error.code)
+    return kind(error.message) if kind and "function df._" in error.context else None
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """An instance that this worker holds."""
+
+    id: str
+    token: str
+    graph: str
+    variables: Mapping[str, str]
+    label: str | None
+    role: str | None
+    fresh: bool
+
+
+@dataclass(frozen=True, slots=True)
+class OtherEngine:
+    """Another worker, as this one sees it."""
+
+    id: str
+    beat: int
+    gone: bool
+    owns: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What one tick saw."""
+
+    next_ready: datetime | None
+    others: tuple[OtherEngine, ...]
+    signalled: tuple[str, ...]
+    orphans: tuple[str, ...]
+
+
+class Clock:
+    """The database's clock, carried on by this machine's between two looks."""
+
+    def __init__(self) -> None:
+        self._offset: float | None = None
+
+    def set(self, now: datetime) -> None:
+        self._offset = now.timestamp() - trio.current_time()
+
+    def seconds_until(self, due: datetime) -> float:
+        offset = 0.0 if self._offset is None else self._offset
+        if due == datetime.max.replace(tzinfo=UTC):
+            return float("inf")
+        return due.timestamp() - offset - trio.current_time()
+
+
+class Store:
+    """The engine protocol over a pool of connections as the home schema's owner."""
+
+    def __init__(self, pool: Pool, engine_id: str) -> None:
+        self._pool = pool
+        self.engine_id = engine_id
+        self.clock = Clock()
+
+    async def _call(self, name: str, arguments: str, values: Sequence[str | None]) -> Result:
+        columns = _CLAIM_COLUMNS if name.startswith("_claim") else "*"
+        sql = f"SELECT {columns} FROM df.{name}({arguments})"
+        async with self._pool.connection() as connection:
+            try:
+                return await connection.call(name, sql, values)
+            except ServerError as error:
+                raise lost_hold(error) or error from None
+
+    # --- holding ---
+
+    async def claim(self, room: int) -> list[Claim]:
+        values = (self.engine_id, str(room), str(FORMAT))
+        return _claims(await self._call("_claim_1", "$1::uuid, $2::integer, $3::smallint", values))
+
+    async def claim_one(self, instance: str) -> list[Claim]:
+        values = (self.engine_id, instance, str(FORMAT))
+        return _claims(await self._call("_claim_one_1", "$1::uuid, $2, $3::smallint", values))
+
+    async def take_over(self, dead: str, room: int) -> int:
+        result = await self._call("_takeover_1", "$1::uuid, $2::integer", (dead, str(room)))
+        return int(result.one()[0] or 0)
+
+    async def release(self, claim: Claim, ready: datetime | None) -> bool:
+        """Give back until `ready` (None: only a signal); True when a message is there already."""
+        return await self._release(claim, "infinity" if ready is None else ready.isoformat(), "f")
+
+    async def release_now(self, claim: Claim, *, strike: bool = False) -> None:
+        """Give back for the next claim; with a strike that waits, longer each time."""
+        await self._release(claim, "-infinity", "t" if strike else "f")
+
+    async def _release(self, claim: Claim, ready: str, strike: str) -> bool:
+        values = (claim.id, claim.token, ready, strike)
+        result = await self._call(
+            "_release_1", "$1, $2::uuid, $3::timestamptz, $4::boolean", values
+        )
+        return result.one()[0] == "t"
+
+    async def reclaim(self, instances: Sequence[str]) -> None:
+        await self._call(
+            "_reclaim_1", "$1::uuid, $2::text[]", (self.engine_id, array_literal(instances))
+        )
+
+    async def release_all(self) -> None:
+        await self._call("_release_all_1", "$1::uuid", (self.engine_id,))
+
+    async def load(self, instances: Sequence[str]) -> dict[str, dict[Key, Checkpoint]]:
+        rows = await self._call("_load_1", "$1::text[]", (array_literal(instances),))
+        loaded: dict[str, dict[Key, Checkpoint]] = {instance: {} for instance in instances}
+        for row in rows:
+            instance, node, path = row[0] or "", int(row[1] or 0), row[2] or ""
+            loaded[instance][Key(node, path)] = _checkpoint(row[3:])
+        return loaded
+
+    # --- frames, failures, ends ---
+
+    async def fail(self, claim: Claim, key: Key, scopes: Scopes, error: StepError) -> None:
+        await self._write(
+            "_fail_1",
+            claim,
+            scopes,
+            "$6::integer, $7, $8::json",
+            (str(key.node), key.path, error_json(error)),
+        )
+
+    async def open(self, claim: Claim, action: OpenFrame) -> datetime | None:
+        result = await self._write(
+            "_open_1", claim, action.scopes,
+            "$6::integer, $7, $8::integer, $9, $10::interval, $11",
+            (
+                str(action.key.node), action.key.path, str(action.node.last),
+                action.node.type.value, _interval(action.delay), action.signal,
+            ),
+        )  # fmt: skip
+        return _time(result.one()[0])
+
+    async def close(self, claim: Claim, action: CloseFrame) -> None:
+        result = action.result
+        await self._write(
+            "_close_1", claim, action.scopes,
+            "$6::json, $7::json, $8::text[], $9::json, $10::json",
+            (
+                result.text if result else None,
+                types_json(result.types) if result else None,
+                array_literal(result.exact) if result and result.exact is not None else None,
+                error_json(action.error) if action.error else None,
+                _names_json(action.names),
+            ),
+        )  # fmt: skip
+
+    async def next_round(self, claim: Claim, action: NextRound) -> None:
+        await self._write("_next_1", claim, action.scopes, "$6::json", (_names_json(action.names),))
+
+    async def fire(self, claim: Claim, scopes: Scopes, result: str) -> bool:
+        answer = await self._write("_fire_1", claim, scopes, "$6::json", (result,))
+        return answer.one()[0] == "t"
+
+    async def take(self, claim: Claim, scopes: Scopes, signal: str) -> str | None:
+        answer = await self._write("_take_1", claim, scopes, "$6", (signal,))
+        return answer.one()[0]
+
+    async def end(self, claim: Claim, action: FinishInstance) -> None:
+        at = action.result_of
+        await self._call(
+            "_end_1", "$1, $2::uuid, $3, $4::json, $5::integer, $6, $7::json",
+            (
+                claim.id, claim.token, action.status.value, action.result,
+                str(at.node) if at else None, at.path if at else None,
+                error_json(action.error) if action.error else None,
+            ),
+        )  # fmt: skip
+
+    async def _write(
+        self, name: str, claim: Claim, scopes: Scopes, arguments: str, values: Iterable[str | None]
+    ) -> Result:
+        return await self._call(
+            name,
+            f"$1, $2::uuid, $3::integer[], $4::text[], $5::bigint[], {arguments}",
+            (claim.id, claim.token, *frames_literals(scopes), *values),
+        )
+
+    # --- looking around ---
+
+    async def tick(self, held: Iterable[str]) -> Look:
+        result = await self._call(
+            "_tick_1", "$1::uuid, $2::text[]", (self.engine_id, array_literal(list(held)))
+        )
+        now, next_ready, others, signalled, orphans = result.one()
+        self.clock.set(_time(now) or datetime.now(UTC))
+        return Look(
+            _time(next_ready),
+            tuple(OtherEngine(**other) for other in json.loads(others or "[]") or ()),
+            tuple(x or "" for x in parse_array(signalled)),
+            tuple(x or "" for x in parse_array(orphans)),
+        )
+
+    async def forget(self, dead: str) -> None:
+        await self._call("_forget_1", "$1::uuid", (dead,))
+
+    async def doze(self, *, idle: bool) -> None:
+        await self._call("_doze_1", "$1::boolean", ("t" if idle else "f",))
+
+
+# --- rows and JSON ---
+
+
+def _claims(result: Result) -> list[Claim]:
+    return [
+        Claim(
+            id=row[0] or "",
+            token=row[1] or "",
+            graph=row[2] or "",
+            variables=json.loads(row[3] or "{}"),
+            label=row[4],
+            role=row[5],
+            fresh=row[6] == "t",
+        )
+        for row in result
+    ]
+
+
+def _checkpoint(row: Sequence[str | None]) -> Checkpoint:
+    status, n, due, names, result, types, exact, error = row
+    return Checkpoint(
+        status=CheckpointStatus(status),
+        result=StepResult(result, _types(types), _exact(exact)),
+        error=_error(error),
+        round=int(n or 0),
+        due=_time(due),
+        names=_names(names),
+    )
+
+
+def types_json(types: Sequence[tuple[str, str]] | None) -> str | None:
+    return None if types is None else json.dumps(types, ensure_ascii=False)
+
+
+def error_json(error: StepError) -> str:
+    fields = ("message", "sqlstate", "detail", "hint", "context", "node")
+    told = {name: getattr(error, name) for name in fields}
+    return json.dumps({k: v for k, v in told.items() if v is not None}, ensure_ascii=False)
+
+
+def _error(text: str | None) -> StepError | None:
+    return None if text is None else StepError(**json.loads(text))
+
+
+def _types(text: str | None) -> tuple[tuple[str, str], ...] | None:
+    return None if text is None else tuple((name, kind) for name, kind in json.loads(text))
+
+
+def _exact(text: str | None) -> tuple[str, ...] | None:
+    return None if text is None else tuple(row or "" for row in parse_array(text))
+
+
+def _names_json(names: Mapping[str, StepResult] | None) -> str | None:
+    if not names:
+        return None
+    return json.dumps(
+        {name: [bound.text, bound.types, bound.exact] for name, bound in names.items()},
+        ensure_ascii=False,
+    )
+
+
+def _names(text: str | None) -> dict[str, StepResult] | None:
+    if text is None:
+        return None
+    stored: dict[str, Any] = json.loads(text)
+    return {
+        name: StepResult(
+            result,
+            None if types is None else tuple((column, kind) for column, kind in types),
+            None if exact is None else tuple(exact),
+        )
+        for name, (result, types, exact) in stored.items()
+    }
+
+
+def _time(text: str | None) -> datetime | None:
+    if text is None or text == "infinity":
+        return None
+    return datetime.fromisoformat(text)
+
+
+def _interval(delay: timedelta | None) -> str | None:
+    return None if delay is None else f"{delay.total_seconds()} seconds"

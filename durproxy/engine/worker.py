@@ -1,0 +1,153 @@
+"""An engine worker: one process, one trio run; claims instances and runs them.
+
+The worker is alive as long as its life connection is in the server's list of sessions: it LISTENs
+there and does nothing else, so a killed worker is noticed within milliseconds. When that connection
+breaks the worker exits and the supervisor starts a new one under a new id: whatever this one held
+may have been taken over.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import uuid
+from datetime import datetime
+
+import trio
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from durproxy.bus import Ended, Gone, LocalBus, Wake
+from durproxy.child import announce_ready
+from durproxy.config import Settings
+from durproxy.engine.claims import Claims
+from durproxy.engine.connection import Connection, ConnectionLost
+from durproxy.engine.core.graph import FORMAT
+from durproxy.engine.holding import Holding
+from durproxy.engine.pools import Pool, RolePools
+from durproxy.engine.store import Store
+from durproxy.errors import DurproxyError, UpstreamUnreachable
+from durproxy.log import get_logger
+
+_log = get_logger(__name__)
+
+_STORE_CONNECTIONS = 6
+_RECURSION = 40_000  # a graph's JSON may be nested as deep as it has nodes
+_RETRY = 1.0  # seconds between attempts to reach the upstream
+_LAST_WORDS = 5.0  # seconds to give back what is still held
+
+
+def run(settings: Settings, index: int) -> int:
+    """The engine child's whole life; its exit code."""
+    sys.setrecursionlimit(_RECURSION)
+    return trio.run(Worker(settings, index).run)
+
+
+class Worker:
+    """The parts of one engine process, wired together."""
+
+    def __init__(self, settings: Settings, index: int) -> None:
+        self._settings = settings
+        self._name = f"engine-{index}"
+        self._id = str(uuid.uuid4())
+        self._store_pool = Pool(_store_conninfo(settings, "durproxy store"), _STORE_CONNECTIONS)
+        self._store = Store(self._store_pool, self._id)
+        self._roles = RolePools(settings.upstream, settings.max_user_connections, settings.lease)
+        self._life_lost = False
+
+    async def run(self) -> int:
+        with LocalBus(self._settings.runtime_dir, self._name) as bus:
+            async with await self._connect_life() as life, trio.open_nursery() as nursery:
+                holding = Holding(
+                    self._store, self._roles, nursery, bus.tell_proxies_ended, self._left
+                )
+                self._claims = Claims(self._store, self._settings, holding.begin, holding.ids)
+                nursery.start_soon(self._stop_on_signal, holding, nursery)
+                nursery.start_soon(self._listen, life, holding, nursery)
+                nursery.start_soon(self._receive, bus)
+                nursery.start_soon(self._claims.run_ticks)
+                nursery.start_soon(self._claims.run)
+                announce_ready()
+                _log.info("engine.started", engine_id=self._id, pid=os.getpid())
+        self._store_pool.close_idle()
+        self._roles.close_idle()
+        return 1 if self._life_lost else 0
+
+    async def _connect_life(self) -> Connection:
+        """The life connection, as soon as the upstream lets us in."""
+        while True:
+            try:
+                life = await Connection.connect(_store_conninfo(self._settings, "durproxy engine"))
+                await life.run(
+                    "SELECT df._register_1($1::uuid, $2::smallint)", (self._id, str(FORMAT))
+                )
+                await life.run("LISTEN durproxy")
+            except (UpstreamUnreachable, ConnectionLost) as error:
+                _log.warning("upstream.unreachable", error=error.message)
+                await trio.sleep(_RETRY)
+            else:
+                return life
+
+    # --- what comes in ---
+
+    async def _listen(self, life: Connection, holding: Holding, nursery: trio.Nursery) -> None:
+        try:
+            while True:
+                for payload in await life.wait_notifies():
+                    kind, _, instance = payload.partition(":")
+                    if kind == "w":
+                        self._claims.wake()
+                    elif kind == "s" and not holding.poke(instance):
+                        nursery.start_soon(self._claim_signalled, instance)
+                    elif kind == "c":
+                        holding.cancel(instance)
+        except ConnectionLost as error:
+            _log.error("engine.life_lost", engine_id=self._id, error=error.message)
+            self._life_lost = True
+            nursery.cancel_scope.cancel()
+
+    async def _receive(self, bus: LocalBus) -> None:
+        async for message in bus.receive():
+            match message:
+                case Wake():
+                    self._claims.wake()
+                case Gone():
+                    self._claims.look_around()
+                case Ended():
+                    pass  # meant for proxies
+
+    async def _claim_signalled(self, instance: str) -> None:
+        try:
+            await self._claims.claim_one(instance)
+        except DurproxyError as error:  # the next tick finds it
+            _log.warning("claim.failed", instance=instance, error=error.message)
+
+    def _left(self, due: datetime | None, again: bool) -> None:
+        """An instance has left memory: there is room, and it may want to come back."""
+        self._claims.expect(due)
+        if again:
+            self._claims.wake()
+
+    # --- the end ---
+
+    async def _stop_on_signal(self, holding: Holding, nursery: trio.Nursery) -> None:
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            async for _ in signals:
+                break
+        _log.info("engine.draining", engine_id=self._id, held=len(holding.ids()))
+        self._claims.stopped = True
+        with trio.move_on_after(self._settings.drain_timeout):
+            await holding.wait_left()
+        with trio.move_on_after(_LAST_WORDS):
+            try:
+                await self._store.release_all()
+            except DurproxyError as error:  # whoever comes next takes it over
+                _log.warning("engine.not_released", error=error.message)
+        _log.info("engine.stopped", engine_id=self._id)
+        nursery.cancel_scope.cancel()
+
+
+def _store_conninfo(settings: Settings, name: str) -> str:
+    given = conninfo_to_dict(settings.upstream)
+    options = f"{given.get('options') or ''} -c datestyle=ISO -c timezone=UTC -c lock_timeout=30s"
+    return make_conninfo("", **(given | {"options": options.strip(), "application_name": name}))

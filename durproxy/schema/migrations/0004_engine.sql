@@ -1,0 +1,467 @@
+-- What engine workers call. Each name ends in its protocol version: a function that an older
+-- worker may still call is never edited in place, it gets a successor.
+--
+-- The rules that make a step exactly once:
+-- * A write of an instance holds, in this order and FOR SHARE: the instance row by its token, then
+--   each enclosing open frame by its round, outermost first. FOR KEY SHARE would let a cancel
+--   return before the step commits; checking only the nearest frame would let a losing step in.
+-- * An outcome is the one INSERT of its key. A second one is refused (WF003) and rolls back.
+-- * Who ends something (claim, cancel, race, round) UPDATEs the row that the others share.
+--
+-- p_nodes, p_paths, p_rounds name the enclosing frames; where a function ends or advances a frame,
+-- that frame stands last. Functions are one flat body, since nested calls cost a tenth of a step.
+-- enable_seqscan is off in them: a plan cached while the tables are empty must not stay.
+
+-- ---------------------------------------------------------------------------------------------
+-- Holding an instance
+
+CREATE FUNCTION df._register_1(p_engine uuid, p_fmt smallint) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    INSERT INTO df._engines (id, pid, backend_start, fmt_max)
+    SELECT p_engine, pid, backend_start, p_fmt FROM pg_stat_activity WHERE pid = pg_backend_pid()
+$$;
+
+CREATE FUNCTION df._claim_1(p_engine uuid, p_room integer, p_fmt smallint)
+RETURNS TABLE (id text, token uuid, graph json, vars json, label text, role name, fresh boolean)
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+    WITH due AS MATERIALIZED (
+        SELECT i.id, i.status = 'pending' AS fresh FROM df._instances i
+        WHERE i.ready_at <= clock_timestamp() AND i.fmt <= p_fmt
+        ORDER BY i.ready_at LIMIT p_room
+        -- NO KEY: a row that a user's open transaction refers to must still be claimable
+        FOR NO KEY UPDATE SKIP LOCKED)
+    UPDATE df._instances i
+    SET owner = p_engine, token = gen_random_uuid(), ready_at = NULL, status = 'running',
+        started_at = coalesce(i.started_at, clock_timestamp()), updated_at = clock_timestamp()
+    FROM due WHERE i.id = due.id
+    RETURNING i.id, i.token, i.graph, i.vars, i.label,
+        (SELECT r.rolname FROM pg_roles r WHERE r.oid = i.submitted_by), due.fresh
+$$;
+
+-- The same for one instance, whatever its time: a signal has come for it.
+CREATE FUNCTION df._claim_one_1(p_engine uuid, p_instance text, p_fmt smallint)
+RETURNS TABLE (id text, token uuid, graph json, vars json, label text, role name, fresh boolean)
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+    WITH it AS MATERIALIZED (
+        SELECT i.id, i.status = 'pending' AS fresh FROM df._instances i
+        WHERE i.id = p_instance AND i.ready_at IS NOT NULL AND i.fmt <= p_fmt
+        FOR NO KEY UPDATE SKIP LOCKED)
+    UPDATE df._instances i
+    SET owner = p_engine, token = gen_random_uuid(), ready_at = NULL, status = 'running',
+        started_at = coalesce(i.started_at, clock_timestamp()), updated_at = clock_timestamp()
+    FROM it WHERE i.id = it.id
+    RETURNING i.id, i.token, i.graph, i.vars, i.label,
+        (SELECT r.rolname FROM pg_roles r WHERE r.oid = i.submitted_by), it.fresh
+$$;
+
+-- What a dead worker held becomes claimable; its tokens are void from then on.
+CREATE FUNCTION df._takeover_1(p_dead uuid, p_room integer) RETURNS bigint
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+    WITH orphan AS MATERIALIZED (
+        SELECT i.id FROM df._instances i WHERE i.owner = p_dead
+        LIMIT p_room FOR NO KEY UPDATE SKIP LOCKED),
+    freed AS (
+        UPDATE df._instances i
+        SET owner = NULL, token = NULL, ready_at = clock_timestamp(), takeovers = i.takeovers + 1,
+            updated_at = clock_timestamp()
+        FROM orphan WHERE i.id = orphan.id RETURNING 1)
+    SELECT count(*) FROM freed
+$$;
+
+-- Give an instance back until p_ready ('infinity': only a signal). True when a message for one of
+-- its waits has come meanwhile: then it is claimable at once. p_strike: the worker could not go on
+-- with it, so the next try waits, longer each time.
+CREATE FUNCTION df._release_1(p_instance text, p_token uuid, p_ready timestamptz, p_strike boolean)
+RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+DECLARE
+    v_message boolean;
+BEGIN
+    UPDATE df._instances i
+    SET owner = NULL, token = NULL, updated_at = clock_timestamp(),
+        ready_at = CASE WHEN p_strike
+            THEN clock_timestamp() + least(interval '30 s', interval '50 ms' * 2 ^ least(i.takeovers, 10))
+            ELSE greatest(p_ready, clock_timestamp()) END,
+        takeovers = CASE WHEN p_strike THEN i.takeovers + 1 ELSE 0 END
+    WHERE i.id = p_instance AND i.token = p_token;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    SELECT EXISTS (
+        SELECT 1 FROM df._checkpoints f
+        JOIN df._signals s ON s.instance_id = f.instance_id AND s.name = f.signal
+        WHERE f.instance_id = p_instance AND f.status = 'o' AND f.signal IS NOT NULL)
+    INTO v_message;
+    IF v_message THEN
+        UPDATE df._instances i SET ready_at = clock_timestamp() WHERE i.id = p_instance;
+    END IF;
+    RETURN v_message;
+END $$;
+
+-- What is this worker's by the table but not in its memory: the reply to a claim was lost.
+CREATE FUNCTION df._reclaim_1(p_engine uuid, p_instances text[]) RETURNS bigint
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+    WITH freed AS (
+        UPDATE df._instances i
+        SET owner = NULL, token = NULL, ready_at = clock_timestamp(), updated_at = clock_timestamp()
+        WHERE i.owner = p_engine AND i.id = ANY (p_instances) RETURNING 1)
+    SELECT count(*) FROM freed
+$$;
+
+-- A worker that drains gives all back in one statement.
+CREATE FUNCTION df._release_all_1(p_engine uuid) RETURNS bigint
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+    WITH freed AS (
+        UPDATE df._instances i
+        SET owner = NULL, token = NULL, ready_at = clock_timestamp(), updated_at = clock_timestamp()
+        WHERE i.owner = p_engine RETURNING 1),
+    gone AS (DELETE FROM df._engines e WHERE e.id = p_engine)
+    SELECT count(*) FROM freed
+$$;
+
+CREATE FUNCTION df._load_1(p_instances text[])
+RETURNS TABLE (instance_id text, node integer, path text, status "char", n bigint, due timestamptz,
+    names json, result json, types json, exact text[], error json)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+    SELECT c.instance_id, c.node, c.path, c.status, c.n, c.due, c.names, c.result, c.types, c.exact, c.error
+    FROM df._checkpoints c WHERE c.instance_id = ANY (p_instances)
+$$;
+
+-- ---------------------------------------------------------------------------------------------
+-- Steps
+
+-- Runs one step and records its outcome, in the caller's rights and settings: one round trip, one
+-- commit. p_text is the step's SQL, with values in $1; with p_rows it is that SQL inside an
+-- aggregate that gives (count, rows as JSON, rows as record text). No SET clause and not STRICT:
+-- the step must run under its role's own settings, and everything here is qualified since the
+-- search_path is the user's.
+CREATE FUNCTION df._run_1(
+    p_instance text, p_token uuid, p_nodes integer[], p_paths text[], p_rounds bigint[],
+    p_node integer, p_path text, p_text text, p_rows boolean, p_values text[],
+    p_types json, p_decides "char", p_winner integer, p_back boolean)
+RETURNS text LANGUAGE plpgsql VOLATILE SECURITY INVOKER AS $$
+DECLARE
+    v_count bigint;
+    v_rows text;
+    v_exact text[];
+    v_result text;
+BEGIN
+    PERFORM pg_catalog.set_config('durproxy.instance', p_instance, true);
+    IF p_rows THEN
+        IF p_values IS NULL THEN
+            EXECUTE p_text INTO v_count, v_rows, v_exact;
+        ELSE
+            EXECUTE p_text INTO v_count, v_rows, v_exact USING p_values;
+        END IF;
+    ELSE
+        IF p_values IS NULL THEN
+            EXECUTE p_text;
+        ELSE
+            EXECUTE p_text USING p_values;
+        END IF;
+        GET DIAGNOSTICS v_count = ROW_COUNT;
+    END IF;
+    v_result := pg_catalog.concat('{"rows":[', v_rows, '],"row_count":', v_count, '}');
+    PERFORM df._finish_1(p_instance, p_token, p_nodes, p_paths, p_rounds, p_node, p_path,
+        v_result::pg_catalog.json, p_types, v_exact, p_decides, p_winner);
+    IF p_back THEN
+        RETURN pg_catalog.json_build_array(v_result, v_exact);
+    END IF;
+    RETURN NULL;
+END $$;
+
+-- The rows of a statement that cannot stand in FROM (DML with RETURNING, SHOW, EXPLAIN …).
+CREATE FUNCTION df._rows_1(p_text text, p_values text[]) RETURNS SETOF record
+LANGUAGE plpgsql VOLATILE SECURITY INVOKER AS $$
+BEGIN
+    IF p_values IS NULL THEN
+        RETURN QUERY EXECUTE p_text;
+    ELSE
+        RETURN QUERY EXECUTE p_text USING p_values;
+    END IF;
+END $$;
+
+-- A row as record text that gives every value back exactly, whatever the role's settings.
+CREATE FUNCTION df._record_1(p_row record) RETURNS text
+LANGUAGE plpgsql STABLE SECURITY INVOKER
+SET extra_float_digits = 1 SET datestyle = 'ISO' SET intervalstyle = 'postgres' SET bytea_output = 'hex' AS $$
+BEGIN
+    RETURN p_row::pg_catalog.text;
+END $$;
+
+-- Any role may call this one: it is the random token of the claim that gives the right.
+-- p_decides: NULL, 'e' the step ends its instance, 'r' it wins the innermost race, p_winner.
+-- lock_timeout: an open df.cancel of a user must not deadlock with a step that holds that user's rows.
+CREATE FUNCTION df._finish_1(
+    p_instance text, p_token uuid, p_nodes integer[], p_paths text[], p_rounds bigint[],
+    p_node integer, p_path text, p_result json, p_types json, p_exact text[],
+    p_decides "char", p_winner integer)
+RETURNS void LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET lock_timeout = '500ms' AS $$
+DECLARE
+    v_frames integer := coalesce(cardinality(p_nodes), 0);
+    v_last integer;
+BEGIN
+    IF p_decides = 'e' THEN
+        UPDATE df._instances i
+        SET status = 'completed', result = p_result, owner = NULL, token = NULL,
+            completed_at = clock_timestamp(), updated_at = clock_timestamp()
+        WHERE i.id = p_instance AND i.token = p_token;
+    ELSE
+        PERFORM 1 FROM df._instances i WHERE i.id = p_instance AND i.token = p_token FOR SHARE;
+    END IF;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'instance "%" is not held by this worker any more', p_instance USING ERRCODE = 'WF001';
+    END IF;
+    IF p_decides = 'r' THEN
+        v_frames := v_frames - 1;
+    END IF;
+    FOR k IN 1 .. v_frames LOOP
+        PERFORM 1 FROM df._checkpoints f
+        WHERE f.instance_id = p_instance AND f.node = p_nodes[k] AND f.path = p_paths[k]
+          AND f.status = 'o' AND f.n = p_rounds[k] FOR SHARE;
+        IF NOT FOUND THEN
+            RAISE EXCEPTION 'the scope of this step has ended' USING ERRCODE = 'WF002';
+        END IF;
+    END LOOP;
+    IF p_decides = 'r' THEN
+        v_frames := v_frames + 1;
+        UPDATE df._checkpoints f
+        SET status = 'd', result = json_build_object('winner', p_winner), at = clock_timestamp()
+        WHERE f.instance_id = p_instance AND f.node = p_nodes[v_frames] AND f.path = p_paths[v_frames]
+          AND f.status = 'o' AND f.n = p_rounds[v_frames]
+        RETURNING f.last INTO v_last;
+        IF NOT FOUND THEN
+            RAISE EXCEPTION 'the scope of this step has ended' USING ERRCODE = 'WF002';
+        END IF;
+        DELETE FROM df._checkpoints c
+        WHERE c.instance_id = p_instance AND c.node > p_nodes[v_frames] AND c.node <= v_last AND c.status = 'o'
+          AND (c.path = p_paths[v_frames] OR starts_with(c.path, p_paths[v_frames] || '.'));
+    END IF;
+    INSERT INTO df._checkpoints (instance_id, node, path, status, result, types, exact)
+    VALUES (p_instance, p_node, p_path, 'd', p_result, p_types, p_exact)
+    ON CONFLICT DO NOTHING;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'node % of instance "%" has finished before', p_node, p_instance USING ERRCODE = 'WF003';
+    END IF;
+END $$;
+
+CREATE FUNCTION df._fail_1(
+    p_instance text, p_token uuid, p_nodes integer[], p_paths text[], p_rounds bigint[],
+    p_node integer, p_path text, p_error json)
+RETURNS void LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+BEGIN
+    PERFORM df._hold_1(p_instance, p_token, p_nodes, p_paths, p_rounds);
+    INSERT INTO df._checkpoints (instance_id, node, path, status, error)
+    VALUES (p_instance, p_node, p_path, 'f', p_error)
+    ON CONFLICT DO NOTHING;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'node % of instance "%" has finished before', p_node, p_instance USING ERRCODE = 'WF003';
+    END IF;
+END $$;
+
+-- ---------------------------------------------------------------------------------------------
+-- Frames: scopes and waits
+
+CREATE FUNCTION df._hold_1(p_instance text, p_token uuid, p_nodes integer[], p_paths text[], p_rounds bigint[])
+RETURNS void LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+BEGIN
+    PERFORM 1 FROM df._instances i WHERE i.id = p_instance AND i.token = p_token FOR SHARE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'instance "%" is not held by this worker any more', p_instance USING ERRCODE = 'WF001';
+    END IF;
+    FOR k IN 1 .. coalesce(cardinality(p_nodes), 0) LOOP
+        PERFORM 1 FROM df._checkpoints f
+        WHERE f.instance_id = p_instance AND f.node = p_nodes[k] AND f.path = p_paths[k]
+          AND f.status = 'o' AND f.n = p_rounds[k] FOR SHARE;
+        IF NOT FOUND THEN
+            RAISE EXCEPTION 'the scope of this step has ended' USING ERRCODE = 'WF002';
+        END IF;
+    END LOOP;
+END $$;
+
+-- Opens a frame and fixes its due time; a frame that is there already stays as it is.
+CREATE FUNCTION df._open_1(
+    p_instance text, p_token uuid, p_nodes integer[], p_paths text[], p_rounds bigint[],
+    p_node integer, p_path text, p_last integer, p_kind text, p_delay interval, p_signal text)
+RETURNS timestamptz LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+DECLARE
+    v_status "char";
+    v_due timestamptz := clock_timestamp() + p_delay;
+BEGIN
+    PERFORM df._hold_1(p_instance, p_token, p_nodes, p_paths, p_rounds);
+    INSERT INTO df._checkpoints (instance_id, node, path, status, last, kind, due, signal)
+    VALUES (p_instance, p_node, p_path, 'o', p_last, p_kind, v_due, p_signal)
+    ON CONFLICT DO NOTHING;
+    IF NOT FOUND THEN
+        SELECT c.status, c.due INTO v_status, v_due FROM df._checkpoints c
+        WHERE c.instance_id = p_instance AND c.node = p_node AND c.path = p_path;
+        IF v_status <> 'o' THEN
+            RAISE EXCEPTION 'node % of instance "%" has finished before', p_node, p_instance USING ERRCODE = 'WF003';
+        END IF;
+    END IF;
+    RETURN v_due;
+END $$;
+
+CREATE FUNCTION df._close_1(
+    p_instance text, p_token uuid, p_nodes integer[], p_paths text[], p_rounds bigint[],
+    p_result json, p_types json, p_exact text[], p_error json, p_names json)
+RETURNS void LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+DECLARE
+    v_frame integer := cardinality(p_nodes);
+    v_path text := p_paths[v_frame];
+    v_last integer;
+BEGIN
+    PERFORM df._hold_1(p_instance, p_token, p_nodes[: v_frame - 1], p_paths[: v_frame - 1], p_rounds[: v_frame - 1]);
+    UPDATE df._checkpoints f
+    SET status = CASE WHEN p_error IS NULL THEN 'd' ELSE 'f' END, result = p_result, types = p_types,
+        exact = p_exact, error = p_error, names = p_names, signal = NULL, at = clock_timestamp()
+    WHERE f.instance_id = p_instance AND f.node = p_nodes[v_frame] AND f.path = v_path
+      AND f.status = 'o' AND f.n = p_rounds[v_frame]
+    RETURNING f.last INTO v_last;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'the scope of this step has ended' USING ERRCODE = 'WF002';
+    END IF;
+    DELETE FROM df._checkpoints c
+    WHERE c.instance_id = p_instance AND c.node > p_nodes[v_frame] AND c.node <= v_last AND c.status = 'o'
+      AND (c.path = v_path OR starts_with(c.path, v_path || '.'));
+END $$;
+
+-- The next round of a loop: its frame goes on by one, and the finished round's rows go away.
+CREATE FUNCTION df._next_1(
+    p_instance text, p_token uuid, p_nodes integer[], p_paths text[], p_rounds bigint[], p_names json)
+RETURNS void LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+DECLARE
+    v_frame integer := cardinality(p_nodes);
+    v_round text := p_paths[v_frame] || '.' || p_rounds[v_frame];
+    v_last integer;
+BEGIN
+    PERFORM df._hold_1(p_instance, p_token, p_nodes[: v_frame - 1], p_paths[: v_frame - 1], p_rounds[: v_frame - 1]);
+    UPDATE df._checkpoints f SET n = f.n + 1, names = p_names, at = clock_timestamp()
+    WHERE f.instance_id = p_instance AND f.node = p_nodes[v_frame] AND f.path = p_paths[v_frame]
+      AND f.status = 'o' AND f.n = p_rounds[v_frame]
+    RETURNING f.last INTO v_last;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'the scope of this step has ended' USING ERRCODE = 'WF002';
+    END IF;
+    DELETE FROM df._checkpoints c
+    WHERE c.instance_id = p_instance AND c.node > p_nodes[v_frame] AND c.node <= v_last
+      AND (c.path = v_round OR starts_with(c.path, v_round || '.'));
+END $$;
+
+-- A timer: closes its frame when the database's clock says that it is due; false: not yet.
+CREATE FUNCTION df._fire_1(
+    p_instance text, p_token uuid, p_nodes integer[], p_paths text[], p_rounds bigint[], p_result json)
+RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+DECLARE
+    v_frame integer := cardinality(p_nodes);
+    v_due timestamptz;
+BEGIN
+    PERFORM df._hold_1(p_instance, p_token, p_nodes[: v_frame - 1], p_paths[: v_frame - 1], p_rounds[: v_frame - 1]);
+    SELECT f.due INTO v_due FROM df._checkpoints f
+    WHERE f.instance_id = p_instance AND f.node = p_nodes[v_frame] AND f.path = p_paths[v_frame]
+      AND f.status = 'o' FOR UPDATE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'the scope of this step has ended' USING ERRCODE = 'WF002';
+    END IF;
+    IF v_due > clock_timestamp() THEN
+        RETURN false;
+    END IF;
+    UPDATE df._checkpoints f SET status = 'd', result = p_result, at = clock_timestamp()
+    WHERE f.instance_id = p_instance AND f.node = p_nodes[v_frame] AND f.path = p_paths[v_frame];
+    RETURN true;
+END $$;
+
+-- A wait for a signal: the oldest message closes its frame; past the due time nothing does, which
+-- is a result too. NULL: neither yet.
+CREATE FUNCTION df._take_1(
+    p_instance text, p_token uuid, p_nodes integer[], p_paths text[], p_rounds bigint[], p_signal text)
+RETURNS json LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+DECLARE
+    v_frame integer := cardinality(p_nodes);
+    v_due timestamptz;
+    v_data json;
+    v_found boolean;
+    v_result json;
+BEGIN
+    PERFORM df._hold_1(p_instance, p_token, p_nodes[: v_frame - 1], p_paths[: v_frame - 1], p_rounds[: v_frame - 1]);
+    SELECT f.due INTO v_due FROM df._checkpoints f
+    WHERE f.instance_id = p_instance AND f.node = p_nodes[v_frame] AND f.path = p_paths[v_frame]
+      AND f.status = 'o' FOR UPDATE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'the scope of this step has ended' USING ERRCODE = 'WF002';
+    END IF;
+    DELETE FROM df._signals s WHERE s.seq = (
+        SELECT o.seq FROM df._signals o WHERE o.instance_id = p_instance AND o.name = p_signal
+        ORDER BY o.seq LIMIT 1 FOR UPDATE SKIP LOCKED)
+    RETURNING s.data INTO v_data;
+    v_found := FOUND;
+    IF NOT v_found AND (v_due IS NULL OR v_due > clock_timestamp()) THEN
+        RETURN NULL;
+    END IF;
+    v_result := concat('{"signal_name":', to_json(p_signal), ',"timed_out":', to_json(NOT v_found),
+        ',"data":', coalesce(v_data, 'null'), '}')::json;
+    UPDATE df._checkpoints f SET status = 'd', signal = NULL, result = v_result, at = clock_timestamp()
+    WHERE f.instance_id = p_instance AND f.node = p_nodes[v_frame] AND f.path = p_paths[v_frame];
+    RETURN v_result;
+END $$;
+
+-- The end of an instance that no step carried; the result may be that of a checkpoint.
+CREATE FUNCTION df._end_1(
+    p_instance text, p_token uuid, p_status text, p_result json, p_node integer, p_path text, p_error json)
+RETURNS void LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+BEGIN
+    UPDATE df._instances i
+    SET status = p_status, owner = NULL, token = NULL, error = p_error,
+        result = coalesce(p_result, (SELECT c.result FROM df._checkpoints c
+            WHERE c.instance_id = p_instance AND c.node = p_node AND c.path = p_path)),
+        completed_at = clock_timestamp(),
+        updated_at = clock_timestamp()
+    WHERE i.id = p_instance AND i.token = p_token;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'instance "%" is not held by this worker any more', p_instance USING ERRCODE = 'WF001';
+    END IF;
+END $$;
+
+-- ---------------------------------------------------------------------------------------------
+-- Looking around
+
+-- One statement per tick: the heartbeat, who else owns work and whether it lives, messages for
+-- instances that nobody holds, instances that are this worker's by the table but not in its memory.
+CREATE FUNCTION df._tick_1(p_engine uuid, p_held text[])
+RETURNS TABLE (now timestamptz, next_ready timestamptz, others json, signalled text[], orphans text[])
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+    WITH beat AS (
+        UPDATE df._engines e SET beat = e.beat + 1, seen_at = clock_timestamp() WHERE e.id = p_engine)
+    SELECT clock_timestamp(),
+        (SELECT min(i.ready_at) FROM df._instances i WHERE i.ready_at IS NOT NULL),
+        (SELECT json_agg(json_build_object('id', e.id, 'beat', e.beat, 'gone', a.pid IS NULL,
+                'owns', EXISTS (SELECT 1 FROM df._instances i WHERE i.owner = e.id)))
+         FROM df._engines e
+         LEFT JOIN pg_stat_activity a ON a.pid = e.pid AND a.backend_start = e.backend_start
+         WHERE e.id <> p_engine),
+        (SELECT array_agg(DISTINCT f.instance_id) FROM df._signals s
+         JOIN df._checkpoints f ON f.instance_id = s.instance_id AND f.signal = s.name AND f.status = 'o'
+         JOIN df._instances i ON i.id = f.instance_id AND i.ready_at IS NOT NULL),
+        (SELECT array_agg(i.id) FROM df._instances i WHERE i.owner = p_engine AND i.id <> ALL (p_held))
+$$;
+
+CREATE FUNCTION df._forget_1(p_dead uuid) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+    DELETE FROM df._engines e
+    WHERE e.id = p_dead AND NOT EXISTS (SELECT 1 FROM df._instances i WHERE i.owner = e.id)
+$$;
+
+-- Going to sleep: the next commit of a df.start shall notify; awake: it need not.
+CREATE FUNCTION df._doze_1(p_idle boolean) RETURNS bigint
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT setval('df._idle', CASE WHEN p_idle THEN 2 ELSE 1 END)
+$$;

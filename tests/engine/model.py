@@ -1,0 +1,224 @@
+"""The home schema's rules in memory, for tests of the core: what a commit may do to the rows."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from durproxy.engine.core.actions import (
+    Abandon,
+    Action,
+    CloseFrame,
+    ClosesRace,
+    EndsInstance,
+    Event,
+    FinishInstance,
+    FrameClosed,
+    FrameOpened,
+    NextRound,
+    OpenFrame,
+    RecordFailure,
+    RoundAdvanced,
+    RunStep,
+    Scopes,
+    StepCompleted,
+    StepFailed,
+    WaitSignal,
+    WaitTimer,
+)
+from durproxy.engine.core.activations import race_result
+from durproxy.engine.core.advance import Execution
+from durproxy.engine.core.graph import parse_graph
+from durproxy.engine.core.states import (
+    Checkpoint,
+    CheckpointStatus,
+    InstanceStatus,
+    Key,
+    StepError,
+    StepResult,
+)
+
+EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+class Refused(Exception):
+    """A write whose scope is over, or whose key is taken."""
+
+
+@dataclass
+class Rows:
+    """df._checkpoints of one instance, its status, and the effects that its steps committed."""
+
+    checkpoints: dict[Key, Checkpoint] = field(default_factory=dict)
+    last: dict[Key, int] = field(default_factory=dict)
+    effects: list[Key] = field(default_factory=list)
+    status: InstanceStatus = InstanceStatus.RUNNING
+    result: str | None = None
+    error: StepError | None = None
+
+    def hold(self, scopes: Scopes) -> None:
+        if self.status is not InstanceStatus.RUNNING:
+            raise Refused
+        for scope in scopes:
+            frame = self.checkpoints.get(Key(scope.node, scope.path))
+            if (
+                frame is None
+                or frame.status is not CheckpointStatus.OPEN
+                or frame.round != scope.round
+            ):
+                raise Refused
+
+    def put(self, key: Key, checkpoint: Checkpoint) -> None:
+        if key in self.checkpoints:
+            raise Refused
+        self.checkpoints[key] = checkpoint
+
+    def close(self, scopes: Scopes, closed: Checkpoint) -> None:
+        self.hold(scopes)
+        key = Key(scopes[-1].node, scopes[-1].path)
+        self.checkpoints[key] = closed
+        for other, row in list(self.checkpoints.items()):
+            if row.status is CheckpointStatus.OPEN and self._is_below(other, key, key.path):
+                del self.checkpoints[other]
+
+    def drop_round(self, key: Key, round_: int) -> None:
+        prefix = f"{key.path}.{round_}"
+        for other in [k for k in self.checkpoints if self._is_below(k, key, prefix)]:
+            del self.checkpoints[other]
+
+    def _is_below(self, other: Key, frame: Key, path: str) -> bool:
+        inside = frame.node < other.node <= self.last[frame]
+        return inside and (other.path == path or other.path.startswith(f"{path}."))
+
+
+class Run:
+    """One execution over `Rows`, its actions performed in an order that `rng` draws."""
+
+    def __init__(self, graph: dict[str, Any], rng: random.Random, rows: Rows | None = None) -> None:
+        self.graph = parse_graph(json.dumps(graph))
+        self.rng = rng
+        self.rows = rows or Rows()
+        self.failing: set[str] = set()  # queries that fail
+        self.answers: dict[str, list[str]] = {}  # query -> successive results
+        self.crash = 0.0  # probability of losing the memory before or after a commit
+        self.crashes = 0
+        self.performed: Counter[str] = Counter()
+
+    def to_the_end(self, limit: int = 20_000) -> Rows:
+        execution, todo = self._load()
+        for _ in range(limit):
+            if self.rows.status is not InstanceStatus.RUNNING or execution.finished and not todo:
+                return self.rows
+            assert todo, "an instance that is not finished waits for something"
+            if self.rng.random() < self.crash:
+                self.crashes += 1
+                execution, todo = self._load()
+                continue
+            action = todo.pop(self.rng.randrange(len(todo)))
+            try:
+                event = self._commit(action)
+            except Refused:
+                execution, todo = self._load()
+                continue
+            if self.rng.random() < self.crash:  # committed, and the reply was lost
+                self.crashes += 1
+                execution, todo = self._load()
+                continue
+            if event is not None:
+                self._take(execution.advance(event), todo)
+        raise AssertionError("it does not come to an end")
+
+    def _load(self) -> tuple[Execution, list[Action]]:
+        execution = Execution(self.graph, dict(self.rows.checkpoints))
+        todo: list[Action] = []
+        if self.rows.status is InstanceStatus.RUNNING:
+            self._take(execution.start(), todo)
+        return execution, todo
+
+    @staticmethod
+    def _take(actions: list[Action], todo: list[Action]) -> None:
+        for action in actions:
+            if isinstance(action, Abandon):
+                todo[:] = [a for a in todo if getattr(a, "key", None) not in action.keys]
+            else:
+                todo.append(action)
+
+    def _commit(self, action: Action) -> Event | None:
+        rows = self.rows
+        self.performed[type(action).__name__] += 1
+        match action:
+            case RunStep():
+                return self._step(action)
+            case RecordFailure(key, scopes, error):
+                rows.hold(scopes)
+                rows.put(key, Checkpoint(CheckpointStatus.FAILED, error=error))
+                return StepFailed(key, error)
+            case OpenFrame(key, scopes, node, delay):
+                rows.hold(scopes)
+                due = EPOCH + delay if delay else EPOCH if delay is not None else None
+                rows.put(key, Checkpoint(CheckpointStatus.OPEN, due=due))
+                rows.last[key] = node.last
+                return FrameOpened(key, due)
+            case CloseFrame(key, scopes, result, error, names):
+                status = CheckpointStatus.DONE if error is None else CheckpointStatus.FAILED
+                kept = dict(names) if names else None
+                rows.close(scopes, Checkpoint(status, result or StepResult(), error, names=kept))
+                return FrameClosed(key)
+            case NextRound(key, scopes, names):
+                rows.hold(scopes)
+                frame = rows.checkpoints[key]
+                rows.checkpoints[key] = replace(frame, round=frame.round + 1, names=dict(names))
+                rows.drop_round(key, frame.round)
+                return RoundAdvanced(key)
+            case WaitTimer(key, scopes, _, result):
+                rows.close(scopes, Checkpoint(CheckpointStatus.DONE, StepResult(result)))
+                return StepCompleted(key, StepResult(result))
+            case WaitSignal(key, scopes, signal):
+                result = json.dumps({"signal_name": signal, "timed_out": False, "data": {}})
+                rows.close(scopes, Checkpoint(CheckpointStatus.DONE, StepResult(result)))
+                return StepCompleted(key, StepResult(result))
+            case FinishInstance(status, result, result_of, error):
+                rows.hold(())
+                at = rows.checkpoints[result_of].result.text if result_of else None
+                rows.status, rows.result, rows.error = status, result or at, error
+                return None
+        raise AssertionError(action)
+
+    def _step(self, action: RunStep) -> Event:
+        rows, key, query = self.rows, action.key, action.node.query
+        decides = action.decides
+        outer = action.scopes[:-1] if isinstance(decides, ClosesRace) else action.scopes
+        rows.hold(action.scopes)
+        if query in self.failing:
+            error = StepError(f"{query} failed", "P0001")
+            rows.put(key, Checkpoint(CheckpointStatus.FAILED, error=error))
+            return StepFailed(key, error)
+        result = StepResult(self._answer(query), (("a", "pg_catalog.text"),), ("(x)",))
+        rows.put(key, Checkpoint(CheckpointStatus.DONE, result))
+        rows.effects.append(key)
+        if isinstance(decides, ClosesRace):
+            won = Checkpoint(CheckpointStatus.DONE, StepResult(race_result(decides.winner)))
+            rows.close(action.scopes, won)
+            assert outer == action.scopes[:-1]
+        if isinstance(decides, EndsInstance):
+            rows.status, rows.result = InstanceStatus.COMPLETED, result.text
+        return StepCompleted(key, result)
+
+    def _answer(self, query: str) -> str:
+        queue = self.answers.get(query)
+        if queue:
+            return queue.pop(0) if len(queue) > 1 else queue[0]
+        return result_of(query)
+
+
+def result_of(query: str) -> str:
+    """What a step of the model returns: its own text, as one row."""
+    return json.dumps({"rows": [{"a": query}], "row_count": 1})
+
+
+def seconds(value: int) -> timedelta:
+    return timedelta(seconds=value)
