@@ -115,7 +115,11 @@ _SIMPLE = {
 
 def tokens(sql: str) -> Iterator[Token]:
     """Yield every token of ``sql``, space and comments included."""
-    at = 0
+    return tokens_from(sql, 0)
+
+
+def tokens_from(sql: str, at: int) -> Iterator[Token]:
+    """Yield the tokens of ``sql`` from the one that begins at ``at``."""
     size = len(sql)
     while at < size:
         token = _token_at(sql, at)

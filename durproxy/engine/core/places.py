@@ -139,7 +139,7 @@ class StepText:
                 reference = _with_problem(
                     reference,
                     f'"{reference}" stands for rows and cannot be used here',
-                    f"Rows can stand in FROM: SELECT … FROM {reference}.",
+                    f"Rows can stand in FROM: SELECT * FROM {reference}.",
                 )
         return Place(token.start, token.end, needs_alias=needs_alias), self._checked(reference)
 
@@ -167,7 +167,7 @@ class StepText:
     def _literal_place(self, index: int) -> tuple[Place, str | None, str | None]:
         token = self._tokens[index]
         place = Place(token.start, token.end, token)
-        hint = "Write the literal as '…', or with dollar quotes if no reference is meant."
+        hint = "Write the literal in plain quotes, or in dollar quotes if no reference is meant."
         if token.kind is TokenKind.CODED_STRING:
             return place, 'the reference "{}" cannot be used in this kind of string literal', hint
         before = self._before(index)

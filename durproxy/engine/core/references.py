@@ -169,7 +169,7 @@ class _Writer:
             for name, (column, kind) in zip(names, rows.columns, strict=True)
         )
         source = f"ROWS FROM ({', '.join(slices)}) AS q({', '.join(names)})"
-        return f"(SELECT {select} FROM {source}){alias}"  # noqa: S608  names are quoted
+        return f"(SELECT {select} FROM {source}){alias}"
 
     def _value(self, reference: Reference) -> Value:
         value = self._resolve(reference)

@@ -46,6 +46,15 @@ class Problem:
     position: int | None = None
 
 
+def find_problems(text: str) -> list[Problem]:
+    """Return what is wrong with a graph's JSON text; nothing if it is no graph at all."""
+    try:
+        graph = json.loads(text)
+    except (ValueError, RecursionError):
+        return []
+    return validate(graph) if isinstance(graph, dict) else []
+
+
 def validate(graph: dict[str, Any]) -> list[Problem]:
     """Return what is wrong with a graph, in the order of its nodes."""
     numbers: dict[int, int] = {}

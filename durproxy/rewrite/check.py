@@ -1,0 +1,152 @@
+"""What is wrong with a durable function, said before anything runs: with node, line and column.
+
+Only constants can be checked. What only the server knows (tables, columns, types) stays an error
+of the step that meets it; a step whose text still has ``{variables}`` outside literals is parsed
+when they are known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from durproxy.engine.core import lexer
+from durproxy.engine.core.graph import as_statement
+from durproxy.engine.core.lexer import TokenKind
+from durproxy.engine.core.references import find_references
+from durproxy.engine.core.validate import Problem, children, numbered, validate
+from durproxy.rewrite.literals import position_in_literal, string_tokens, value
+from durproxy.rewrite.parse import SyntaxFault, TooLong, Tree, parse
+from durproxy.rewrite.reading import Reading, read
+from durproxy.rewrite.step import neutral, refusal, takes_values
+
+_EXCERPT = 80
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A refusal in Postgres's terms."""
+
+    sqlstate: str
+    message: str
+    detail: str | None
+    hint: str | None
+
+
+def check(text: str, start: int, expression: Tree) -> Fault | None:
+    """Return the first thing that is wrong with a node's expression in the call at ``start``."""
+    reading = read(expression)
+    if reading.problems:
+        operator, problem = reading.problems[0]
+        return _fault(text, problem, operator.location, None)
+    if reading.graph is None:
+        return None
+    nodes = list(numbered(reading.graph))
+    problems = validate(reading.graph)
+    if not any(problem.sqlstate.startswith("54") for problem in problems):
+        problems += _step_problems(nodes)
+    if not problems:
+        return None
+    first = min(problems, key=lambda p: (p.node, p.position or 0))
+    node = nodes[first.node - 1][1]
+    return _fault(text, first, _position(text, start, reading, first, node), node)
+
+
+def _step_problems(nodes: list[tuple[int, dict[str, Any]]]) -> Iterator[Problem]:
+    conditions = {
+        id(node["condition_node"])
+        for _, node in nodes
+        if isinstance(node.get("condition_node"), dict)
+    }
+    for number, node in nodes:
+        if node.get("node_type") == "SQL" and isinstance(node.get("query"), str):
+            problem = _step_problem(number, node["query"], is_condition=id(node) in conditions)
+            if problem is not None:
+                yield problem
+
+
+def _step_problem(number: int, query: str, *, is_condition: bool) -> Problem | None:
+    if not query.strip():
+        return Problem(number, "a step cannot be empty", sqlstate="42601")
+    if "{" in query and _has_variable(query):
+        return None
+    sql = as_statement(query) if is_condition else query
+    shift = len(sql) - len(query)
+    try:
+        statements = parse(neutral(sql))
+    except TooLong:
+        return None
+    except SyntaxFault as fault:
+        return _syntax_problem(number, query, fault.message, fault.position - shift)
+    if not statements:
+        return Problem(number, "a step cannot be empty", sqlstate="42601")
+    for raw in statements:
+        if (reason := refusal(raw.stmt)) is not None:
+            return Problem(number, reason, sqlstate="0A000")
+        if not takes_values(raw.stmt) and (references := find_references(query)):
+            return Problem(
+                number,
+                f'the reference "{references[0]}" cannot be used in this kind of statement',
+                "SELECT, INSERT, UPDATE, DELETE, MERGE, VALUES and CALL take values.",
+                "0A000",
+                references[0].start,
+            )
+    return None
+
+
+def _syntax_problem(number: int, query: str, message: str, position: int) -> Problem:
+    for reference in find_references(query):
+        if reference.start == position and not reference.in_literal:
+            message = f'the reference "{reference}" cannot be used here'
+            hint = "A reference stands for a value; for a name use a variable, {name}."
+            return Problem(number, message, hint, "42601", position)
+    return Problem(number, f"{message} in a step", None, "42601", position)
+
+
+def _has_variable(query: str) -> bool:
+    return any(
+        token.kind is TokenKind.PUNCTUATION and query[token.start] == "{"
+        for token in lexer.tokens(query)
+    )
+
+
+def _position(text: str, start: int, reading: Reading, problem: Problem, node: Any) -> int | None:
+    """Return where in the statement a problem's character stands, as well as is known.
+
+    The parser keeps no positions of constants: they are found again in the order of reading.
+    """
+    literals = string_tokens(text, start)
+    for number, constant in reading.constants:
+        token = next((t for t in literals if value(text, t) == constant.first), None)
+        if token is None:
+            break
+        if number == id(node):
+            if problem.position is None or not constant.whole:
+                return token.start
+            return position_in_literal(text, token, problem.position)
+    return reading.locations.get(id(node))
+
+
+def _fault(text: str, problem: Problem, position: int | None, node: Any) -> Fault:
+    where = [f"node {problem.node}"] if problem.node else []
+    if position is not None and 0 <= position <= len(text):
+        line = text.count("\n", 0, position) + 1
+        column = position - (text.rfind("\n", 0, position) + 1) + 1
+        where.append(f"line {line}, column {column}")
+    detail = f"At {', '.join(where)}" if where else None
+    if detail is not None:
+        excerpt = _excerpt(node, problem.position)
+        detail += f": {excerpt}" if excerpt else "."
+    return Fault(problem.sqlstate, problem.message, detail, problem.hint)
+
+
+def _excerpt(node: Any, position: int | None) -> str:
+    """Return the part of a step's text around a position, on one line."""
+    query = node.get("query") if isinstance(node, dict) else None
+    if not isinstance(query, str) or node.get("node_type") != "SQL" or any(children(node)):
+        return ""
+    start = max(0, min(position or 0, len(query)) - _EXCERPT // 2)
+    end = start + _EXCERPT
+    shown = " ".join(query[start:end].split())
+    return ("... " if start else "") + shown + (" ..." if end < len(query) else "")

@@ -1,0 +1,116 @@
+"""From bytes to Postgres's own parse tree, within limits that no hostile text can get around.
+
+The parser recurses in C and takes the process with it when its stack ends, so what is too long
+or has too many tokens is never handed to it. That holds for a statement, and again for the text
+of every step inside it.
+"""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Iterator
+from typing import Any, Final
+
+import pglast
+from pglast import ast
+
+from durproxy.engine.core import lexer
+from durproxy.engine.core.lexer import TokenKind
+
+MAX_LENGTH: Final = 64 * 1024
+MAX_TOKENS: Final = 5_000
+
+#: What the parser gives; its nodes have no static types.
+Tree = Any
+
+# Encodings in which a byte of a character can look like a quote or a backslash, or that Python
+# reads differently from Postgres, are missing: texts in them are not ours to touch.
+_CODECS: Final = {
+    "UTF8": "utf-8",
+    "UNICODE": "utf-8",
+    "SQL_ASCII": "latin-1",  # one byte is one character, as the server sees it
+    **{f"LATIN{n}": f"iso8859-{m}" for n, m in enumerate((1, 2, 3, 4, 9, 10, 13, 14, 15, 16), 1)},
+    **{f"WIN{n}": f"cp{n}" for n in (866, 874, *range(1250, 1259))},
+    **{f"ISO_8859_{n}": f"iso8859-{n}" for n in (5, 6, 7, 8)},
+    "KOI8R": "koi8-r",
+    "KOI8U": "koi8-u",
+    "EUC_JP": "euc_jp",
+    "EUC_KR": "euc_kr",
+    "EUC_CN": "gb2312",
+    "EUC_JIS_2004": "euc_jis_2004",
+}  # fmt: skip
+
+
+class SyntaxFault(Exception):
+    """The parser refused the text; ``position`` is the 0-based character it points at."""
+
+    def __init__(self, message: str, position: int) -> None:
+        super().__init__(message)
+        self.message = message
+        self.position = position
+
+
+class TooLong(Exception):
+    """The text is beyond the limits and was not parsed."""
+
+
+def decode(raw: bytes, client_encoding: str) -> tuple[str, str] | None:
+    """Return the text and its codec, or None when the text must not be touched."""
+    codec = _CODECS.get(client_encoding.upper())
+    if codec is None or b"\0" in raw:
+        return None
+    try:
+        text = codecs.decode(raw, codec, "strict")
+    except UnicodeError:
+        return None
+    # what does not come back as it was (shift states, duplicate codes) stays as it is
+    return (text, codec) if codec == "utf-8" or text.encode(codec) == raw else None
+
+
+def parse(text: str) -> tuple[Tree, ...]:
+    """Return the raw statements of a text.
+
+    Raises TooLong beyond the limits and SyntaxFault for what the grammar does not know.
+    """
+    if len(text) > MAX_LENGTH or (len(text) > MAX_TOKENS and not _few_tokens(text)):
+        raise TooLong
+    try:
+        statements: tuple[Tree, ...] = pglast.parse_sql(text)
+    except pglast.parser.ParseError as error:
+        message, *rest = error.args
+        index = max(rest[0], 0) if rest and isinstance(rest[0], int) else 0
+        # pglast takes the parser's character position for one in bytes: undo that
+        raise SyntaxFault(str(message), len(text[:index].encode())) from None
+    return statements
+
+
+def _few_tokens(text: str) -> bool:
+    significant = 0
+    for token in lexer.tokens(text):
+        significant += token.kind not in (TokenKind.SPACE, TokenKind.COMMENT)
+        if significant > MAX_TOKENS:
+            return False
+    return True
+
+
+def children(node: Tree) -> Iterator[Tree]:
+    """Yield the nodes directly below a node."""
+    for name in node.__slots__:
+        value = getattr(node, name)
+        if isinstance(value, ast.Node):
+            yield value
+        elif isinstance(value, tuple):
+            yield from _flattened(value)
+
+
+def _flattened(values: tuple[Tree, ...]) -> Iterator[Tree]:
+    for value in values:
+        if isinstance(value, ast.Node):
+            yield value
+        elif isinstance(value, tuple):
+            yield from _flattened(value)
+
+
+def qualified_name(names: Tree) -> tuple[str, ...]:
+    """Return the parts of a function's or operator's name."""
+    return tuple(part.sval for part in names)

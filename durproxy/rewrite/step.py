@@ -1,0 +1,144 @@
+"""What a step's SQL is, and so how it can be run and what it gives.
+
+The text has its references rendered already; ``neutral`` puts placeholders of the same length in
+their place when there are no values yet. A text that the parser does not know may be of a newer
+or older grammar than ours: UNKNOWN, the server tells.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import Final
+
+from pglast import ast
+from pglast.enums import DiscardMode, TransactionStmtKind
+
+from durproxy.engine.core import lexer
+from durproxy.engine.core.lexer import TokenKind
+from durproxy.engine.core.references import ReferenceKind, find_references
+from durproxy.rewrite.parse import SyntaxFault, TooLong, Tree, parse
+
+
+class StepKind(enum.Enum):
+    """How a step behaves when it is run."""
+
+    QUERY = enum.auto()  # one SELECT, VALUES or TABLE: can stand in FROM (…) q
+    ROWS = enum.auto()  # gives rows, but cannot stand there: RETURNING, SHOW, EXPLAIN, CALL
+    COMMAND = enum.auto()  # gives no rows
+    MULTI = enum.auto()  # several statements
+    REFUSED = enum.auto()  # cannot be a step; ``reason`` says why
+    UNKNOWN = enum.auto()  # not parsed
+
+
+@dataclass(frozen=True, slots=True)
+class StepShape:
+    """A step's kind, and its text without trailing semicolons and comments."""
+
+    kind: StepKind
+    body: str
+    statements: int = 1
+    reason: str | None = None
+
+
+_TRANSACTIONS: Final[dict[TransactionStmtKind | None, str]] = {
+    TransactionStmtKind.TRANS_STMT_BEGIN: "BEGIN",
+    TransactionStmtKind.TRANS_STMT_START: "START TRANSACTION",
+    TransactionStmtKind.TRANS_STMT_COMMIT: "COMMIT",
+    TransactionStmtKind.TRANS_STMT_ROLLBACK: "ROLLBACK",
+    TransactionStmtKind.TRANS_STMT_SAVEPOINT: "SAVEPOINT",
+    TransactionStmtKind.TRANS_STMT_RELEASE: "RELEASE SAVEPOINT",
+    TransactionStmtKind.TRANS_STMT_ROLLBACK_TO: "ROLLBACK TO SAVEPOINT",
+    TransactionStmtKind.TRANS_STMT_PREPARE: "PREPARE TRANSACTION",
+    TransactionStmtKind.TRANS_STMT_COMMIT_PREPARED: "COMMIT PREPARED",
+    TransactionStmtKind.TRANS_STMT_ROLLBACK_PREPARED: "ROLLBACK PREPARED",
+}
+_CURSORS: Final = (ast.DeclareCursorStmt, ast.FetchStmt, ast.ClosePortalStmt)
+_PREPARED: Final = (ast.PrepareStmt, ast.ExecuteStmt, ast.DeallocateStmt)
+_CHANGES: Final = (ast.InsertStmt, ast.UpdateStmt, ast.DeleteStmt, ast.MergeStmt)
+_TAKING_VALUES: Final = (ast.CallStmt, ast.CreateTableAsStmt, ast.ExplainStmt)
+_SHOWS: Final = (ast.ExplainStmt, ast.VariableShowStmt, ast.CallStmt)
+
+
+def classify(sql: str) -> StepShape:
+    """Tell what kind of step a text is. Never raises."""
+    body = trimmed(sql)
+    try:
+        statements = parse(body)
+    except (TooLong, SyntaxFault):
+        return StepShape(StepKind.UNKNOWN, body)
+    if not statements:
+        return StepShape(StepKind.REFUSED, body, 0, "a step cannot be empty")
+    reasons = [reason for raw in statements if (reason := refusal(raw.stmt)) is not None]
+    if reasons:
+        return StepShape(StepKind.REFUSED, body, len(statements), reasons[0])
+    if len(statements) > 1:
+        return StepShape(StepKind.MULTI, body, len(statements))
+    return StepShape(_kind(statements[0].stmt), body)
+
+
+def neutral(sql: str) -> str:
+    """Replace each reference by a placeholder that parses the same, every position unchanged."""
+    out: list[str] = []
+    done = 0
+    for reference in find_references(sql):
+        if reference.in_literal:
+            continue
+        placeholder = "t" if reference.kind is ReferenceKind.ROWS else "$1"
+        out += sql[done : reference.start], placeholder.ljust(reference.end - reference.start)
+        done = reference.end
+    return "".join(out) + sql[done:]
+
+
+def trimmed(sql: str) -> str:
+    """Return the text without trailing semicolons, comments and space."""
+    end = 0
+    for token in lexer.tokens(sql):
+        if token.kind in (TokenKind.SPACE, TokenKind.COMMENT):
+            continue
+        if token.kind is not TokenKind.PUNCTUATION or sql[token.start] != ";":
+            end = token.end
+    return sql[:end]
+
+
+def _kind(statement: Tree) -> StepKind:
+    if isinstance(statement, ast.SelectStmt):
+        return _select_kind(statement)
+    if isinstance(statement, _CHANGES):
+        return StepKind.ROWS if statement.returningClause is not None else StepKind.COMMAND
+    return StepKind.ROWS if isinstance(statement, _SHOWS) else StepKind.COMMAND
+
+
+def _select_kind(statement: Tree) -> StepKind:
+    leftmost = statement
+    while leftmost.larg is not None:
+        leftmost = leftmost.larg
+    if leftmost.intoClause is not None:
+        return StepKind.COMMAND
+    with_clause = statement.withClause
+    changes = with_clause is not None and any(
+        isinstance(cte.ctequery, _CHANGES) for cte in with_clause.ctes
+    )
+    return StepKind.ROWS if changes else StepKind.QUERY
+
+
+def takes_values(statement: Tree) -> bool:
+    """Tell whether the server accepts bound values in a statement, and so references."""
+    return isinstance(statement, (ast.SelectStmt, *_CHANGES, *_TAKING_VALUES))
+
+
+def refusal(statement: Tree) -> str | None:
+    """Return why a statement cannot be a step."""
+    if isinstance(statement, ast.TransactionStmt):
+        name = _TRANSACTIONS.get(statement.kind, "this")
+        return f"{name} cannot be a step: a step runs in a transaction of its own"
+    if isinstance(statement, ast.CopyStmt) and statement.filename is None:
+        direction = "FROM STDIN" if statement.is_from else "TO STDOUT"
+        return f"COPY {direction} cannot be a step: no client is connected to it"
+    if isinstance(statement, ast.DiscardStmt) and statement.target == DiscardMode.DISCARD_ALL:
+        return "DISCARD ALL cannot be a step: it cannot run inside a transaction"
+    if isinstance(statement, _CURSORS):
+        return "a cursor cannot be used in a step: it ends with the step's transaction"
+    if isinstance(statement, _PREPARED):
+        return "prepared statements cannot be used in a step: each step may have another session"
+    return None
