@@ -47,6 +47,7 @@ class Claims:
         self._begin = begin
         self._held = held
         self._woken = trio.Event()
+        self._asleep = trio.CancelScope()
         self._tick_now = trio.Event()
         self._next_ready: datetime | None = None
         self._one_at_a_time = trio.Lock()  # a claim's reply must be in memory before a tick asks
@@ -64,6 +65,8 @@ class Claims:
         """An instance of ours went to sleep until `due`."""
         if due is not None and (self._next_ready is None or due < self._next_ready):
             self._next_ready = due
+            in_time = trio.current_time() + self._store.clock.seconds_until(due)
+            self._asleep.deadline = min(self._asleep.deadline, in_time)
 
     def look_around(self) -> None:
         """Another worker may have died."""
@@ -139,7 +142,7 @@ class Claims:
         return max(0.0, self._store.clock.seconds_until(self._next_ready))
 
     async def _sleep(self, seconds: float) -> None:
-        with trio.move_on_after(seconds):
+        with trio.move_on_after(seconds) as self._asleep:
             await self._woken.wait()
 
     # --- looking around ---

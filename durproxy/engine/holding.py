@@ -15,7 +15,7 @@ from durproxy.engine.core.states import Checkpoint, InstanceStatus, Key, StepErr
 from durproxy.engine.core.validate import validate
 from durproxy.engine.pools import RolePools
 from durproxy.engine.running import RunningInstance
-from durproxy.engine.sql_step import Shapes
+from durproxy.engine.step_text import Shapes
 from durproxy.engine.store import Claim, Store
 from durproxy.errors import DurproxyError, LanguageError
 from durproxy.log import get_logger

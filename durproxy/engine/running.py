@@ -49,7 +49,8 @@ from durproxy.engine.core.advance import Execution
 from durproxy.engine.core.states import Key, StepError, StepResult
 from durproxy.engine.pace import Pace
 from durproxy.engine.pools import Pool
-from durproxy.engine.sql_step import Shapes, StepFailure, run_step
+from durproxy.engine.sql_step import run_step
+from durproxy.engine.step_text import Shapes, StepFailure
 from durproxy.engine.store import Claim, Store
 from durproxy.engine.trigger import passed
 from durproxy.errors import DurproxyError, LostHold, NotHeld, ScopeEnded, UpstreamUnreachable

@@ -181,6 +181,13 @@ BEGIN
     END IF;
 END $$;
 
+-- A value whose type is not the one that the worker was told: nothing is kept, it asks again.
+CREATE FUNCTION df._stale_1(p_value anyelement) RETURNS anyelement
+LANGUAGE plpgsql VOLATILE SECURITY INVOKER AS $$
+BEGIN
+    RAISE EXCEPTION 'a result column has type % now', pg_catalog.pg_typeof(p_value) USING ERRCODE = 'WF004';
+END $$;
+
 -- A row as record text that gives every value back exactly, whatever the role's settings.
 CREATE FUNCTION df._record_1(p_row record) RETURNS text
 LANGUAGE plpgsql STABLE SECURITY INVOKER

@@ -1,0 +1,212 @@
+"""A step's text as the server runs it: references bound, and rows wrapped into JSON.
+
+What a statement returns is asked for once for each text and role (`Shapes`): numeric must show as
+a string that keeps its scale, and what a reference gives back must come with its type. With that
+known a SELECT goes into an aggregate, `SELECT count(*), rows as JSON, rows as record text FROM
+(the step) q(c0, c1, …)`; the positional names keep the step's own column names out of the way.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from durproxy.engine.connection import Column, Connection
+from durproxy.engine.core.actions import RunStep
+from durproxy.engine.core.bindings import ReferenceFailure, resolve
+from durproxy.engine.core.graph import Use
+from durproxy.engine.core.references import quote_name, render, substitute_variables
+from durproxy.engine.core.states import StepError
+from durproxy.engine.encoding import array_literal
+from durproxy.engine.store import Claim
+from durproxy.errors import LanguageError
+from durproxy.rewrite.step import StepKind, StepShape, classify
+
+_TYPES = """
+    SELECT t.oid, coalesce(nullif(t.typbasetype, 0), t.oid),
+        pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(t.typname),
+        pg_catalog.format_type(t.oid, m.modifier), t.typtype = 'p'
+    FROM ROWS FROM (
+        pg_catalog.unnest($1::pg_catalog.oid[]), pg_catalog.unnest($2::pg_catalog.int4[])
+    ) WITH ORDINALITY AS m(oid, modifier, k)
+    JOIN pg_catalog.pg_type t ON t.oid = m.oid
+    JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
+    ORDER BY m.k"""
+
+_TEXT_ARRAY = 1009
+_NUMERIC = 1700
+_FLOATS = (700, 701)
+_STAR = re.compile(r"(?<!count\()\*|\btable\b", re.IGNORECASE)
+_SHAPES = 2000  # statements whose columns are remembered, for each role
+
+_classified = lru_cache(maxsize=2000)(classify)
+
+
+@dataclass(frozen=True, slots=True)
+class _Typed:
+    """A result column: its type as a cast and as a definition; `base` is below a domain."""
+
+    name: str
+    oid: int
+    base: int
+    cast: str
+    definition: str
+    pseudo: bool
+
+
+class StepFailure(Exception):
+    """The step's own error; nothing of it was kept."""
+
+    def __init__(self, error: StepError) -> None:
+        super().__init__(error.message)
+        self.error = error
+
+
+class Shapes:
+    """The columns of statements, remembered for one role.
+
+    A statement with a star is asked about every time: its columns can change under the same text.
+    Any other can only change its types, which the wrapped statement checks for itself.
+    """
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[str, tuple[_Typed, ...]] = OrderedDict()
+
+    async def of(self, connection: Connection, text: str) -> tuple[_Typed, ...]:
+        known = self._known.get(text)
+        if known is not None:
+            self._known.move_to_end(text)
+            return known
+        typed = await _described(connection, text)
+        if not _STAR.search(text):
+            self._known[text] = typed
+        if len(self._known) > _SHAPES:
+            self._known.popitem(last=False)
+        return typed
+
+    def forget(self, text: str) -> bool:
+        """A type behind the statement has changed; False when it was not remembered."""
+        return self._known.pop(text, None) is not None
+
+
+async def _described(connection: Connection, text: str) -> tuple[_Typed, ...]:
+    columns: list[Column] = await connection.describe(text, [_TEXT_ARRAY])
+    if not columns:
+        return ()
+    types = await connection.run(
+        _TYPES,
+        (
+            array_literal(str(column.type_oid) for column in columns),
+            array_literal(str(column.modifier) for column in columns),
+        ),
+    )
+    return tuple(
+        _Typed(
+            column.name, int(oid or 0), int(base or 0), cast or "", definition or "", pseudo == "t"
+        )
+        for column, (oid, base, cast, definition, pseudo) in zip(columns, types, strict=True)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ReadyStep:
+    """A step as it goes to df._run_1; `plain` is its own statement, should it have to run alone."""
+
+    plain: str
+    text: str
+    rows: bool
+    values: str | None
+    types: tuple[tuple[str, str], ...] | None
+
+
+async def prepare_step(
+    connection: Connection, shapes: Shapes, claim: Claim, action: RunStep
+) -> ReadyStep:
+    """The step with its references bound.
+
+    Raises StepFailure, and ServerError when the server refuses to describe the statement.
+    """
+    shape, bound = _rendered(claim, action)
+    values = array_literal(bound) if bound else None
+    columns: tuple[_Typed, ...] = ()
+    if shape.kind not in (StepKind.COMMAND, StepKind.MULTI):
+        columns = await shapes.of(connection, shape.body)
+    rows = bool(columns) or shape.kind is StepKind.QUERY
+    use = action.node.use
+    text = _with_rows(shape, columns, values is not None, use) if rows else shape.body
+    # types are stored where something reads values, or tests the truth of the first one
+    types = tuple((c.name, "" if c.pseudo else c.cast) for c in columns) if use else None
+    return ReadyStep(shape.body, text, rows, values, types)
+
+
+def _rendered(claim: Claim, action: RunStep) -> tuple[StepShape, list[str | None]]:
+    node = action.key.node
+    try:
+        text, bound = render(
+            substitute_variables(action.node.query, _variables(claim)),
+            lambda reference: resolve(reference, action.environment),
+        )
+    except ReferenceFailure as failure:
+        raise StepFailure(failure.as_step_error(node)) from None
+    except LanguageError as error:
+        raise StepFailure(
+            StepError(error.message, error.code, hint=error.hint, node=node)
+        ) from None
+    shape = _classified(text)
+    if shape.kind is StepKind.REFUSED:
+        raise StepFailure(StepError(shape.reason or "refused", "0A000", node=node))
+    return shape, bound
+
+
+def _with_rows(shape: StepShape, columns: Sequence[_Typed], has_values: bool, use: Use) -> str:
+    """The statement inside an aggregate: count, rows as JSON, rows as record text."""
+    names = ", ".join(f"c{k}" for k in range(len(columns)))
+    if shape.kind is StepKind.QUERY:
+        source = f"({shape.body}\n) AS q" + (f"({names})" if names else "")
+    else:
+        definitions = ", ".join(f"c{k} {c.definition}" for k, c in enumerate(columns))
+        text = _dollar_quoted(shape.body)
+        source = f"df._rows_1({text}, {'$1' if has_values else 'NULL'}) AS q({definitions})"
+    encoded = ", ".join(f"{_encoded(c, k)} AS {quote_name(c.name)}" for k, c in enumerate(columns))
+    return (
+        "SELECT pg_catalog.count(*), "
+        "pg_catalog.string_agg(pg_catalog.row_to_json(z.*)::pg_catalog.text, ','), "
+        f"{_exact(use)} FROM {source}, LATERAL (SELECT {encoded}) AS z"
+    )
+
+
+def _encoded(column: _Typed, k: int) -> str:
+    """The column as the result's JSON shows it, once its type is still what it was."""
+    value = f"q.c{k}"
+    if column.pseudo:
+        return value
+    shown = f"{value}::pg_catalog.text" if column.base == _NUMERIC else value
+    stale = f"df._stale_1({value}){'::pg_catalog.text' if column.base == _NUMERIC else ''}"
+    same = f"pg_catalog.pg_typeof({value}) OPERATOR(pg_catalog.=) {column.oid}::pg_catalog.regtype"
+    cases = f"WHEN {same} THEN {shown} ELSE {stale}"
+    if column.base in (_NUMERIC, *_FLOATS):
+        special = f"'{{NaN,Infinity,-Infinity}}'::{column.cast}[]"
+        cases = f"WHEN {value} OPERATOR(pg_catalog.=) ANY ({special}) THEN NULL {cases}"
+    return f"CASE {cases} END"
+
+
+def _exact(use: Use) -> str:
+    if Use.ALL_ROWS in use:
+        return "pg_catalog.array_agg(df._record_1(q.*))"
+    if Use.FIRST_ROW in use:
+        return "(pg_catalog.array_agg(df._record_1(q.*)))[1:1]"
+    return "NULL::pg_catalog.text[]"
+
+
+def _variables(claim: Claim) -> dict[str, str]:
+    return {**claim.variables, "sys_instance_id": claim.id, "sys_label": claim.label or ""}
+
+
+def _dollar_quoted(text: str) -> str:
+    tag = "$df$"
+    while tag in text:
+        tag = f"{tag[:-1]}_$"
+    return f"{tag}{text}{tag}"
