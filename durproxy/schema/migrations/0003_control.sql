@@ -23,13 +23,6 @@ CREATE VIEW df._own WITH (security_barrier) AS
     FROM df._instances i
     WHERE i.submitted_by = quote_ident(current_user)::regrole;
 
-CREATE VIEW df._own_checkpoints WITH (security_barrier) AS
-    SELECT c.instance_id, c.node, c.path, c.status, c.kind, c.n, c.due, c.signal, c.result, c.error,
-        c.attempt, c.at
-    FROM df._checkpoints c
-    JOIN df._instances i ON i.id = c.instance_id
-    WHERE i.submitted_by = quote_ident(current_user)::regrole;
-
 CREATE VIEW df.instances WITH (security_barrier) AS
     SELECT i.id, i.label, '00000001'::text AS root_node, i.status, i.submitted_by, i.database,
         i.created_at, i.updated_at,
@@ -455,7 +448,7 @@ CREATE FUNCTION df._usage_rights() RETURNS text[]
 LANGUAGE sql IMMUTABLE AS $$
     SELECT ARRAY[
         'USAGE ON SCHEMA df, df_held',
-        'SELECT ON df._own, df._own_checkpoints, df.instances, df.vars, df._worker_epoch, df._public_settings',
+        'SELECT ON df._own, df._own_listed, df._own_nodes, df._described_nodes, df.instances, df.nodes, df.vars, df._worker_epoch, df._public_settings',
         'INSERT (graph, label, database) ON df._own',
         'INSERT (verb, instance_id, name, payload) ON df._commands']
 $$;
