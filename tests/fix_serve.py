@@ -98,7 +98,10 @@ class Serve(Observed):
         """SIGTERM, and the exit code after the drain."""
         if not self.exited():
             self.terminate()
-        return self.wait(timeout)
+        try:
+            return self.wait(timeout)
+        except subprocess.TimeoutExpired:
+            pytest.fail(f"serve did not stop in {timeout:g} s\n{self.transcript()}")
 
 
 class ServeWith(Protocol):

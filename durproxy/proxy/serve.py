@@ -34,20 +34,21 @@ async def _serve(settings: Settings, index: int, listeners: list[socket.socket])
         LocalBus(settings.runtime_dir, f"proxy-{index}") as bus,
         trio.open_signal_receiver(signal.SIGTERM) as signals,
     ):
-        async with trio.open_nursery() as nursery, trio.open_nursery() as accepting:
+        async with trio.open_nursery() as nursery:
             shell = Shell(settings, nursery, bus)
             nursery.start_soon(shell.pump.run)
             nursery.start_soon(shell.pump.sweep)
             nursery.start_soon(shell.holds.run)
             nursery.start_soon(_listen_to_engines, shell, bus)
-            for listener in listeners:
-                listener.setblocking(False)
-                shell.pump.watch(listener)
-                accepting.start_soon(_accept, shell, listener)
-            announce_ready()
-            async for _ in signals:
-                break
-            accepting.cancel_scope.cancel()
+            async with trio.open_nursery() as accepting:
+                for listener in listeners:
+                    listener.setblocking(False)
+                    shell.pump.watch(listener)
+                    accepting.start_soon(_accept, shell, listener)
+                announce_ready()
+                async for _ in signals:
+                    break
+                accepting.cancel_scope.cancel()
             await _drain(shell)
             nursery.cancel_scope.cancel()
         await shell.helper.stop()

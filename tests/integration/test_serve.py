@@ -120,15 +120,14 @@ def test_sigterm_drains_and_exits_with_zero(serve: Serve) -> None:
 
 
 def test_drain_lets_a_running_statement_finish(serve: Serve) -> None:
-    with closing(serve.connect(autocommit=True)) as client:
-        pid = client.info.backend_pid
-        with client.pipeline() as pipeline:
-            cursor = client.execute("SELECT pg_sleep(1.5), 7")
-            pipeline.sync()
-            wait_until(lambda: is_active(serve.home, pid), "the statement runs")
-            serve.terminate()
-            serve.wait_log("serve.draining")
-            assert cursor.fetchone() == ("", 7)
+    with closing(serve.connect()) as client:
+        client.pgconn.send_query(b"SELECT pg_sleep(1.5), 7")
+        wait_until(lambda: is_active(serve.home, client.info.backend_pid), "the statement runs")
+        serve.terminate()
+        serve.wait_log("serve.draining")
+        result = client.pgconn.get_result()
+        assert result is not None
+        assert result.get_value(0, 1) == b"7"
     assert serve.stop() == 0
 
 
