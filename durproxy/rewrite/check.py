@@ -101,7 +101,8 @@ def _syntax_problem(number: int, query: str, message: str, position: int) -> Pro
             message = f'the reference "{reference}" cannot be used here'
             hint = "A reference stands for a value; for a name use a variable, {name}."
             return Problem(number, message, hint, "42601", position)
-    return Problem(number, f"{message} in a step", None, "42601", position)
+    hint = "A step is a SQL statement as you would run it by itself."
+    return Problem(number, f"{message} in a step", hint, "42601", position)
 
 
 def _has_variable(query: str) -> bool:

@@ -50,12 +50,12 @@ WRONG = {
     ),
     "unknown name": (
         "SELECT df.start('SELECT 1 AS a' |=> 'x' ~> 'SELECT $y.a')",
-        "22023",
+        "42P02",
         "$y",
     ),
     "name used before it is bound": (
         "SELECT df.start('SELECT $x' ~> ('SELECT 1' |=> 'x'))",
-        "22023",
+        "42P02",
         "$x",
     ),
     "break outside of a loop": (

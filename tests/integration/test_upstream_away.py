@@ -42,7 +42,8 @@ def test_workflow_goes_on_when_the_upstream_is_back(own_database: Database) -> N
 
         wait_until(completed, "the workflow completes", timeout=30)
         assert server.psql("SELECT count(*) FROM t") == "1"
-        assert server.events("child.ended") == [], "no process had to die for it"
+        # an engine that has lost its sign of life starts anew; clients' processes stay
+        assert server.events("child.ended", kind="proxy") == [], server.transcript()
 
 
 def test_serve_stops_while_the_upstream_is_away(own_database: Database) -> None:
