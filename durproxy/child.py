@@ -1,48 +1,43 @@
-"""The start of a child of ``serve``: ``python -m durproxy.child KIND INDEX``, orders on stdin."""
+"""The start of a child of ``serve``, in a fresh fork of the zygote."""
 
 from __future__ import annotations
 
 import json
 import os
 import socket
-import sys
+from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
+
+from setproctitle import setproctitle
 
 from durproxy.config import Settings, received_settings
-from durproxy.lifeline import die_with_parent
 from durproxy.log import configure, get_logger
-
-READY_FD = "DURPROXY_READY_FD"  # environment: the pipe on which a child says that it is ready
-KINDS = ("proxy", "engine", "web")
 
 _log = get_logger(__name__)
 
+_ready_fd: int | None = None
 
-def orders(settings: Settings, listeners: list[socket.socket]) -> bytes:
-    """What the supervisor writes to a child's stdin; the sockets are inherited by number."""
-    told = {
-        "settings": settings.model_dump(mode="json"),
-        "listeners": [listener.fileno() for listener in listeners],
-        "parent": os.getpid(),
-    }
-    return json.dumps(told).encode() + b"\n"
+
+def orders(settings: Settings) -> bytes:
+    """What the supervisor writes to a child's first pipe."""
+    return settings.model_dump_json().encode()
 
 
 def announce_ready() -> None:
     """Tell the supervisor that this child does its work from now on."""
-    fd = os.environ.get(READY_FD)
-    if fd is not None:
+    if _ready_fd is not None:
         with suppress(OSError):  # the supervisor is gone: so are we, in a moment
-            os.write(int(fd), b"ready\n")
+            os.write(_ready_fd, b"ready\n")
 
 
-def main() -> int:
-    kind, index = sys.argv[1], int(sys.argv[2])
-    told: dict[str, Any] = json.loads(sys.stdin.readline())
-    die_with_parent(told["parent"])
-    settings = received_settings(told["settings"])
-    listeners = [socket.socket(fileno=fd) for fd in told["listeners"]]
+def run_child(kind: str, index: int, fds: Sequence[int]) -> int:
+    """A child's whole life; its exit code. ``fds``: its orders, its ready pipe, its listeners."""
+    global _ready_fd
+    orders_fd, _ready_fd, *listening = fds
+    with os.fdopen(orders_fd, "rb") as pipe:
+        settings = received_settings(json.loads(pipe.read()))
+    listeners = [socket.socket(fileno=fd) for fd in listening]
+    setproctitle(f"durproxy: {kind} {index}")
     configure(settings, f"{kind}-{index}")
     try:
         return _run(kind, settings, index, listeners)
@@ -52,7 +47,7 @@ def main() -> int:
 
 
 def _run(kind: str, settings: Settings, index: int, listeners: list[socket.socket]) -> int:
-    # each kind imports only what it needs: an engine has no web server in memory
+    # imported by the zygote; here, so that a kind can be run without the other kinds' libraries
     if kind == "proxy":
         from durproxy.proxy.serve import run as run_proxy
 
@@ -66,7 +61,3 @@ def _run(kind: str, settings: Settings, index: int, listeners: list[socket.socke
 
         return run_web(settings, listeners[0])
     raise SystemExit(f'unknown kind of child "{kind}"')
-
-
-if __name__ == "__main__":
-    sys.exit(main())

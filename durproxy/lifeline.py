@@ -8,6 +8,7 @@ import signal
 from collections.abc import Callable
 
 _PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
+_PR_SET_CHILD_SUBREAPER = 36
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -21,6 +22,12 @@ def die_with_parent(parent: int, with_signal: signal.Signals = signal.SIGKILL) -
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
     if os.getppid() != parent:  # it died before we asked
         os.kill(os.getpid(), with_signal)
+
+
+def adopt_orphans() -> None:
+    """Become the parent of descendants whose own parent has ended."""
+    if _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER) failed")
 
 
 def dying_with_me(with_signal: signal.Signals) -> Callable[[], None]:

@@ -1,18 +1,17 @@
 """``serve``: starts the children, watches them, restarts them, and drains them at the end.
 
-A child that dies is started again: at once the first time, then after pauses that grow while it
-keeps dying. Its listening sockets stay open here, so clients that connect meanwhile wait and
-are not refused. SIGTERM or SIGINT drains: every child gets SIGTERM and ``drain_timeout``
-seconds to finish; a second signal ends them at once.
+A child that dies is started again: at once when it had been at work, after pauses that grow when
+it keeps dying before that. Its listening sockets stay open here, so clients that connect
+meanwhile wait and are not refused. SIGTERM or SIGINT drains: every child gets SIGTERM and
+``drain_timeout`` seconds to finish; a second signal ends them at once.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import socket
-import subprocess
-import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import closing, suppress
@@ -21,15 +20,16 @@ from pathlib import Path
 import trio
 
 from durproxy.bus import LocalBus
-from durproxy.child import READY_FD, orders
+from durproxy.child import orders
 from durproxy.config import Settings
 from durproxy.home import prepare_home
 from durproxy.listening import Listening, listen
 from durproxy.log import configure, get_logger
+from durproxy.zygote import Zygote
 
-_FIRST_PAUSE = 0.1  # seconds before the second restart
+_FIRST_PAUSE = 0.1  # seconds before the second restart of a child that does not come to work
 _LONGEST_PAUSE = 5.0
-_LIVED_WELL = 10.0  # after so many seconds a death counts as the first one again
+_LIVED_WELL = 0.1  # seconds of work after which a child is started again at once
 _KILL_GRACE = 1.0  # beyond drain_timeout, for the children's own bookkeeping
 
 _log = get_logger(__name__)
@@ -39,28 +39,34 @@ class Child:
     """One process of a kind, started again whenever it dies."""
 
     def __init__(
-        self, kind: str, index: int, settings: Settings, listeners: list[socket.socket]
+        self,
+        kind: str,
+        index: int,
+        settings: Settings,
+        listeners: list[socket.socket],
+        zygote: Zygote,
     ) -> None:
         self.kind = kind
         self.index = index
         self.ready = trio.Event()  # at least once
         self._settings = settings
         self._listeners = listeners
-        self._process: subprocess.Popen[bytes] | None = None
+        self._zygote = zygote
+        self._pid: int | None = None
+        self._ready_at = math.inf
         self._stopping = trio.Event()
 
     async def keep_running(self, on_death: Callable[[Child, int], None]) -> None:
         """Until ``stop``; ``on_death`` gets the pid of each process that died before."""
         pause = 0.0
         while not self._stopping.is_set():
-            started = trio.current_time()
-            process = self._start()
-            code = await self._watch(process)
-            _log_end(self, process.pid, code)
+            pid, ready_fd = self._start()
+            code = await self._watch(pid, ready_fd)
+            _log_end(self, pid, code)
             if self._stopping.is_set():
                 return
-            on_death(self, process.pid)
-            if trio.current_time() - started > _LIVED_WELL:
+            on_death(self, pid)
+            if trio.current_time() - self._ready_at > _LIVED_WELL:
                 pause = 0.0
             with trio.move_on_after(pause):
                 await self._stopping.wait()
@@ -68,62 +74,68 @@ class Child:
 
     def stop(self, with_signal: signal.Signals = signal.SIGTERM) -> None:
         self._stopping.set()
-        if self._process is not None:
-            self._process.send_signal(with_signal)
+        if self._pid is not None:
+            os.kill(self._pid, with_signal)
 
-    def _start(self) -> subprocess.Popen[bytes]:
+    def _start(self) -> tuple[int, int]:
+        """The pid, and the end of the pipe on which it will say that it is ready."""
         ready_fd, childs_ready_fd = os.pipe()
+        childs_orders_fd, orders_fd = os.pipe()
         os.set_blocking(ready_fd, False)
-        # not trio's own: it forks in a thread, whose end would look like our death to the child
-        process = subprocess.Popen(
-            [sys.executable, "-m", "durproxy.child", self.kind, str(self.index)],
-            stdin=subprocess.PIPE,
-            env={**os.environ, READY_FD: str(childs_ready_fd)},
-            pass_fds=[childs_ready_fd, *(listener.fileno() for listener in self._listeners)],
-            start_new_session=True,  # Ctrl-C in a terminal is for us; we drain the children
+        listeners = [listener.fileno() for listener in self._listeners]
+        pid = self._zygote.spawn(
+            self.kind, self.index, [childs_orders_fd, childs_ready_fd, *listeners]
         )
         os.close(childs_ready_fd)
-        assert process.stdin is not None
-        with suppress(BrokenPipeError), process.stdin:  # it died at once: watched like any other
-            process.stdin.write(orders(self._settings, self._listeners))
-        self._process = process
-        self._ready_fd = ready_fd
-        _log.info("child.started", kind=self.kind, index=self.index, pid=process.pid)
-        return process
+        os.close(childs_orders_fd)
+        with suppress(BrokenPipeError), os.fdopen(orders_fd, "wb") as pipe:
+            pipe.write(orders(self._settings))  # if it died at once: it is watched like any other
+        self._pid = pid
+        self._ready_at = math.inf
+        _log.info("child.started", kind=self.kind, index=self.index, pid=pid)
+        return pid, ready_fd
 
-    async def _watch(self, process: subprocess.Popen[bytes]) -> int:
+    async def _watch(self, pid: int, ready_fd: int) -> int:
         """The exit code, once the process has ended."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._wait_ready, process.pid)
-            pidfd = os.pidfd_open(process.pid)
+            nursery.start_soon(self._wait_ready, pid, ready_fd)
+            pidfd = os.pidfd_open(pid)  # ours to wait for: no other process can have its number
             try:
                 await trio.lowlevel.wait_readable(pidfd)
             finally:
                 os.close(pidfd)
             nursery.cancel_scope.cancel()
-        self._process = None
-        return process.wait()
+        self._pid = None
+        _, status = os.waitpid(pid, 0)  # noqa: ASYNC222  it has ended
+        return os.waitstatus_to_exitcode(status)
 
-    async def _wait_ready(self, pid: int) -> None:
-        async with trio.lowlevel.FdStream(self._ready_fd) as stream:
+    async def _wait_ready(self, pid: int, ready_fd: int) -> None:
+        async with trio.lowlevel.FdStream(ready_fd) as stream:
             if await stream.receive_some():
                 _log.info("child.ready", kind=self.kind, index=self.index, pid=pid)
+                self._ready_at = trio.current_time()
                 self.ready.set()
 
 
 class Supervisor:
     """The children of one ``serve`` and what they share."""
 
-    def __init__(self, settings: Settings, listening: Listening, bus: LocalBus) -> None:
+    def __init__(
+        self, settings: Settings, listening: Listening, bus: LocalBus, zygote: Zygote
+    ) -> None:
         self._settings = settings
         self._listening = listening
         self._bus = bus
         self._proxies = [
-            Child("proxy", index, settings, listeners)
+            Child("proxy", index, settings, listeners, zygote)
             for index, listeners in enumerate(listening.per_proxy)
         ]
-        self._engines = [Child("engine", index, settings, []) for index in range(settings.engines)]
-        self._web = [] if listening.web is None else [Child("web", 0, settings, [listening.web])]
+        self._engines = [
+            Child("engine", index, settings, [], zygote) for index in range(settings.engines)
+        ]
+        self._web = (
+            [] if listening.web is None else [Child("web", 0, settings, [listening.web], zygote)]
+        )
 
     async def run(self, on_ready: Callable[[Listening], None]) -> None:
         """Until a signal has come and everything has drained."""
@@ -165,14 +177,20 @@ class Supervisor:
 def serve(settings: Settings, on_ready: Callable[[Listening], None]) -> int:
     """Run the proxies, engines and the web port until told to stop; the exit code."""
     configure(settings, "supervisor")
+    with closing(Zygote()) as zygote:
+        return _serve(settings, on_ready, zygote)
+
+
+def _serve(settings: Settings, on_ready: Callable[[Listening], None], zygote: Zygote) -> int:
     with (
         closing(listen(settings)) as listening,
         tempfile.TemporaryDirectory(prefix="durproxy-", dir=settings.runtime_dir) as private,
     ):
+        zygote.start()  # imports while we talk to the upstream
         prepare_home(settings)
         told = settings.model_copy(update={"runtime_dir": Path(private)})
         with LocalBus(told.runtime_dir, "supervisor") as bus:
-            trio.run(Supervisor(told, listening, bus).run, on_ready)
+            trio.run(Supervisor(told, listening, bus, zygote).run, on_ready)
     _log.info("serve.stopped")
     return 0
 
