@@ -9,6 +9,8 @@
 --   extra_nodes, result_name; no spaces. Identical expressions give identical text.
 -- * These functions run as their caller, under any search_path: every function, operator and type
 --   is written with its schema. A SET clause would cost more than the function itself.
+-- * One expression per function where it can be: PL/pgSQL prepares each anew in every transaction,
+--   which costs more than running it.
 
 -- What the proxy puts in front of a call that cannot run: the server raises our error where the
 -- call stood, with the same parameters and result type. IMMUTABLE: raised when planned, before any
@@ -64,20 +66,16 @@ END $$;
 -- Auto-wrap: text that is a node stays, all other text is a SQL step.
 CREATE FUNCTION df._node(p_text text) RETURNS text
 LANGUAGE plpgsql IMMUTABLE STRICT AS $$
-DECLARE
-    v_type pg_catalog.text;
 BEGIN
-    IF pg_catalog.starts_with(p_text, '{"node_type":"') THEN
-        v_type := pg_catalog.split_part(pg_catalog.left(p_text, 80), '"', 4);
-        IF NOT df._is_node_type(v_type) THEN
-            RETURN df._foreign_node(p_text);
-        END IF;
-        RETURN p_text;
-    ELSIF pg_catalog.starts_with(pg_catalog.ltrim(pg_catalog.left(p_text, 200), E' \t\r\n'), '{') THEN
-        RETURN df._foreign_node(p_text);
-    END IF;
-    RETURN '{"node_type":"SQL","query":'
-        OPERATOR(pg_catalog.||) pg_catalog.to_json(p_text)::pg_catalog.text OPERATOR(pg_catalog.||) '}';
+    RETURN CASE
+        WHEN pg_catalog.starts_with(p_text, '{"node_type":"')
+            AND df._is_node_type(pg_catalog.split_part(pg_catalog.left(p_text, 80), '"', 4))
+        THEN p_text
+        WHEN pg_catalog.starts_with(pg_catalog.ltrim(pg_catalog.left(p_text, 200), E' \t\r\n'), '{')
+        THEN df._foreign_node(p_text)
+        ELSE '{"node_type":"SQL","query":'
+            OPERATOR(pg_catalog.||) pg_catalog.to_json(p_text)::pg_catalog.text OPERATOR(pg_catalog.||) '}'
+        END;
 END $$;
 
 CREATE FUNCTION df._leaf(p_type text, p_query text) RETURNS text
@@ -87,16 +85,18 @@ BEGIN
         OPERATOR(pg_catalog.||) pg_catalog.to_json(p_query)::pg_catalog.text OPERATOR(pg_catalog.||) '}';
 END $$;
 
-CREATE FUNCTION df._check_name(p_name text) RETURNS void
+-- The name, when it is one.
+CREATE FUNCTION df._checked_name(p_name text) RETURNS text
 LANGUAGE plpgsql IMMUTABLE AS $$
 BEGIN
-    IF p_name IS NULL OR p_name OPERATOR(pg_catalog.=) '' THEN
-        RAISE EXCEPTION 'result name cannot be empty' USING ERRCODE = '22023';
-    ELSIF p_name OPERATOR(pg_catalog.!~) '^[A-Za-z_][A-Za-z0-9_]*$' THEN
+    IF p_name OPERATOR(pg_catalog.~) '^[A-Za-z_][A-Za-z0-9_]*$' THEN
+        RETURN p_name;
+    ELSIF p_name OPERATOR(pg_catalog.<>) '' THEN
         RAISE EXCEPTION 'result name "%" is not a valid identifier', p_name
             USING ERRCODE = '22023',
                   HINT = 'A name begins with a letter or an underscore and goes on with letters, digits and underscores.';
     END IF;
+    RAISE EXCEPTION 'result name cannot be empty' USING ERRCODE = '22023';
 END $$;
 
 
@@ -145,24 +145,18 @@ END $$;
 
 -- Composites. The brackets in the concatenations keep the long left side from being copied twice.
 
-CREATE FUNCTION df._pair(p_type text, p_left text, p_right text) RETURNS text
-LANGUAGE plpgsql IMMUTABLE STRICT AS $$
-BEGIN
-    RETURN '{"node_type":"' OPERATOR(pg_catalog.||) p_type OPERATOR(pg_catalog.||) '","left_node":'
-        OPERATOR(pg_catalog.||) df._node(p_left)
-        OPERATOR(pg_catalog.||) (',"right_node":' OPERATOR(pg_catalog.||) df._node(p_right) OPERATOR(pg_catalog.||) '}');
-END $$;
-
 CREATE FUNCTION df.seq(a text, b text) RETURNS text
 LANGUAGE plpgsql STRICT AS $$
 BEGIN
-    RETURN df._pair('THEN', a, b);
+    RETURN '{"node_type":"THEN","left_node":' OPERATOR(pg_catalog.||) df._node(a)
+        OPERATOR(pg_catalog.||) (',"right_node":' OPERATOR(pg_catalog.||) df._node(b) OPERATOR(pg_catalog.||) '}');
 END $$;
 
 CREATE FUNCTION df.join(a text, b text) RETURNS text
 LANGUAGE plpgsql STRICT AS $$
 BEGIN
-    RETURN df._pair('JOIN', a, b);
+    RETURN '{"node_type":"JOIN","left_node":' OPERATOR(pg_catalog.||) df._node(a)
+        OPERATOR(pg_catalog.||) (',"right_node":' OPERATOR(pg_catalog.||) df._node(b) OPERATOR(pg_catalog.||) '}');
 END $$;
 
 CREATE FUNCTION df.join3(a text, b text, c text) RETURNS text
@@ -177,7 +171,8 @@ END $$;
 CREATE FUNCTION df.race(a text, b text) RETURNS text
 LANGUAGE plpgsql STRICT AS $$
 BEGIN
-    RETURN df._pair('RACE', a, b);
+    RETURN '{"node_type":"RACE","left_node":' OPERATOR(pg_catalog.||) df._node(a)
+        OPERATOR(pg_catalog.||) (',"right_node":' OPERATOR(pg_catalog.||) df._node(b) OPERATOR(pg_catalog.||) '}');
 END $$;
 
 CREATE FUNCTION df.if(condition text, then_branch text, else_branch text) RETURNS text
@@ -192,11 +187,10 @@ END $$;
 CREATE FUNCTION df.if_rows(result_name text, then_branch text, else_branch text) RETURNS text
 LANGUAGE plpgsql STRICT AS $$
 BEGIN
-    PERFORM df._check_name(result_name);
     RETURN '{"node_type":"IF","query":'
         OPERATOR(pg_catalog.||) pg_catalog.to_json(
             '{"condition_type":"result_has_rows","result_name":"'
-            OPERATOR(pg_catalog.||) result_name OPERATOR(pg_catalog.||) '"}')::pg_catalog.text
+            OPERATOR(pg_catalog.||) df._checked_name(result_name) OPERATOR(pg_catalog.||) '"}')::pg_catalog.text
         OPERATOR(pg_catalog.||) ',"left_node":' OPERATOR(pg_catalog.||) df._node(then_branch)
         OPERATOR(pg_catalog.||) ',"right_node":' OPERATOR(pg_catalog.||) df._node(else_branch)
         OPERATOR(pg_catalog.||) '}';
@@ -223,20 +217,20 @@ DECLARE
     v_encoding pg_catalog.name := pg_catalog.getdatabaseencoding();
     v_bytes    pg_catalog.bytea := pg_catalog.convert_to(p_node, v_encoding);
     v_length   integer := pg_catalog.octet_length(v_bytes);
-    v_tail     pg_catalog.text := pg_catalog.encode(
-        pg_catalog.substr(v_bytes, GREATEST(v_length OPERATOR(pg_catalog.-) 400, 1)), 'escape');
-    v_old      pg_catalog.text := pg_catalog.substring(v_tail, ',"result_name":"[A-Za-z0-9_]+"\}$');
 BEGIN
     RETURN pg_catalog.convert_from(
-            pg_catalog.substr(v_bytes, 1, v_length OPERATOR(pg_catalog.-) COALESCE(pg_catalog.length(v_old), 1)),
+            pg_catalog.substr(v_bytes, 1, v_length OPERATOR(pg_catalog.-) COALESCE(
+                pg_catalog.length(pg_catalog.substring(
+                    pg_catalog.encode(pg_catalog.substr(v_bytes, GREATEST(v_length OPERATOR(pg_catalog.-) 400, 1)), 'escape'),
+                    ',"result_name":"[A-Za-z0-9_]+"\}$')),
+                1)),
             v_encoding)
-        OPERATOR(pg_catalog.||) ',"result_name":"' OPERATOR(pg_catalog.||) p_name OPERATOR(pg_catalog.||) '"}';
+        OPERATOR(pg_catalog.||) (',"result_name":"' OPERATOR(pg_catalog.||) df._checked_name(p_name) OPERATOR(pg_catalog.||) '"}');
 END $$;
 
 CREATE FUNCTION df.as(fut text, name text) RETURNS text
 LANGUAGE plpgsql STRICT AS $$
 BEGIN
-    PERFORM df._check_name(name);
     RETURN df._named(df._node(fut), name);
 END $$;
 
@@ -246,7 +240,6 @@ END $$;
 CREATE FUNCTION df.as_op(fut text, name text) RETURNS text
 LANGUAGE plpgsql IMMUTABLE STRICT AS $$
 BEGIN
-    PERFORM df._check_name(name);
     RETURN df._named(df._node(fut), name);
 END $$;
 
@@ -414,7 +407,7 @@ BEGIN
             PERFORM df._check_node(v_number, v_type, v_node);
         END IF;
         IF v_node ? 'result_name' THEN
-            PERFORM df._check_name(v_node ->> 'result_name');
+            PERFORM df._checked_name(v_node ->> 'result_name');
         END IF;
         IF v_type = 'LOOP' THEN
             v_loop := v_loop + 1;
@@ -444,4 +437,28 @@ BEGIN
             END IF;
         END LOOP;
     END LOOP;
+END $$;
+
+-- The common small graph that needs no walk: true only for what df._check_graph accepts. Its size
+-- bounds its levels and nodes, the rest is one jsonpath; a property test compares the two.
+CREATE FUNCTION df._is_plain_graph(p_graph json) RETURNS boolean
+LANGUAGE plpgsql IMMUTABLE AS $$
+BEGIN
+    RETURN octet_length(p_graph::text) < 8000 AND json_typeof(p_graph) = 'object'
+        AND NOT jsonb_path_exists(p_graph::jsonb, $path$ $.** ? (@.type() == "object" && !(
+            (
+                (@.node_type == "SQL" && @.query.type() == "string"
+                    || @.node_type == "SLEEP" && @.query.type() == "string" && @.query like_regex "^[0-9]{1,10}$")
+                && !(exists(@.left_node) || exists(@.right_node) || exists(@.condition_node))
+             || (@.node_type == "THEN" || @.node_type == "JOIN" || @.node_type == "RACE")
+                && @.left_node.type() == "object" && @.right_node.type() == "object"
+                && !(exists(@.condition_node) || exists(@.query))
+             || @.node_type == "IF" && @.condition_node.type() == "object" && @.left_node.type() == "object"
+                && (!exists(@.right_node) || @.right_node.type() == "object") && !exists(@.query)
+             || @.node_type == "LOOP" && @.left_node.type() == "object"
+                && (!exists(@.condition_node) || @.condition_node.type() == "object")
+                && !(exists(@.right_node) || exists(@.query))
+            )
+            && @.node_type.type() == "string" && !exists(@.extra_nodes)
+            && (!exists(@.result_name) || @.result_name.type() == "string" && @.result_name like_regex "^[A-Za-z_][A-Za-z0-9_]*$"))) $path$);
 END $$;

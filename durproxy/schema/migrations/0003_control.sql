@@ -75,7 +75,9 @@ BEGIN
         RAISE EXCEPTION 'label of % characters is too long', length(NEW.label) USING ERRCODE = '22001',
             HINT = 'A label has at most 1000 characters.';
     END IF;
-    PERFORM df._check_graph(NEW.graph);
+    IF NOT df._is_plain_graph(NEW.graph) THEN
+        PERFORM df._check_graph(NEW.graph);
+    END IF;
     IF NEW.database <> current_database() THEN
         IF NOT EXISTS (SELECT 1 FROM pg_database d WHERE d.datname = NEW.database AND d.datallowconn) THEN
             RAISE EXCEPTION 'database "%" does not exist', NEW.database USING ERRCODE = '3D000';
@@ -83,7 +85,10 @@ BEGIN
         RAISE EXCEPTION 'steps in another database are not supported yet, got database "%"', NEW.database
             USING ERRCODE = '0A000', HINT = 'Start the instance from a session in that database.';
     END IF;
-    SELECT r.rolcanlogin, r.rolsuper INTO v_login, v_super FROM pg_roles r WHERE r.oid = NEW.submitted_by;
+    SELECT r.rolcanlogin, r.rolsuper,
+        (SELECT json_object_agg(v.name, v.value ORDER BY v.name) FROM df._vars v WHERE v.owner = NEW.submitted_by)
+    INTO v_login, v_super, NEW.vars
+    FROM pg_roles r WHERE r.oid = NEW.submitted_by;
     IF NOT v_login THEN
         RAISE EXCEPTION 'role % cannot run durable functions', NEW.submitted_by USING ERRCODE = '28000',
             DETAIL = 'Steps run on connections of the role that starts them, and this role does not have the LOGIN attribute.',
@@ -92,7 +97,6 @@ BEGIN
         RAISE EXCEPTION 'superuser % may not start durable functions', NEW.submitted_by USING ERRCODE = '42501',
             HINT = 'Start them as an ordinary role, or turn enable_superuser_instances on.';
     END IF;
-    NEW.vars := (SELECT json_object_agg(v.name, v.value ORDER BY v.name) FROM df._vars v WHERE v.owner = NEW.submitted_by);
     RETURN NEW;
 END $$;
 
