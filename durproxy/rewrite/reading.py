@@ -15,7 +15,7 @@ from typing import Any, Final
 from pglast import ast
 from pglast.enums import A_Expr_Kind
 
-from durproxy.engine.core.validate import OPAQUE, Problem
+from durproxy.engine.core.validate import OPAQUE, Problem, name_problem
 from durproxy.rewrite.dsl import SIGNATURES, arguments, function_name, operator_name
 from durproxy.rewrite.parse import Tree, qualified_name
 
@@ -167,8 +167,9 @@ class _Reader:
             return None
         if isinstance(name, _Unknown):
             return _opaque()
-        node.pop("result_name", None)  # naming again replaces the name
-        node["result_name"] = name
+        if name_problem(node.get("result_name")) is None:  # else the server has raised by then
+            node.pop("result_name", None)  # naming again replaces the name, as the last key
+            node["result_name"] = name
         return node
 
     def _else(self, left: Node | None, right: Node | None, operator: Tree) -> Node | None:

@@ -46,6 +46,18 @@ class Problem:
     position: int | None = None
 
 
+def name_problem(name: object) -> tuple[str, str | None] | None:
+    """Return message and hint when a result name is none; no name at all is right."""
+    if name is None or (isinstance(name, str) and _NAME.fullmatch(name)):
+        return None
+    if name == "":
+        return "result name cannot be empty", None
+    return f'result name "{name}" is not a valid identifier', (
+        "A name begins with a letter or an underscore and goes on with letters, digits and "
+        "underscores."
+    )
+
+
 def find_problems(text: str) -> list[Problem]:
     """Return what is wrong with a graph's JSON text; nothing if it is no graph at all."""
     try:
@@ -234,8 +246,12 @@ class _Check:
         *,
         positions: bool = True,
     ) -> None:
+        reported: set[str] = set()
         for reference in references:
             position = reference.start if positions else None
+            if reference.name in reported:
+                continue
+            reported.add(reference.name)
             if reference.problem is not None:
                 self._problem(node, reference.problem, reference.hint, position=position)
             elif not (names.anything or reference.name in names.names):
@@ -243,6 +259,8 @@ class _Check:
                 self._problem(node, message, hint, sqlstate, position)
             elif not positions and reference.kind is ReferenceKind.ROWS:
                 self._problem(node, f'"{reference}" stands for rows and cannot be used in text')
+            else:
+                reported.discard(reference.name)
 
     def _unbound(self, name: str, shown: str) -> tuple[str, str, str]:
         number = self._everywhere.get(name)
@@ -258,18 +276,10 @@ class _Check:
 
     def _bind(self, node: dict[str, Any], names: _Names) -> None:
         name = node.get("result_name")
-        if name is None:
-            return
-        if name == "":
-            self._problem(node, "result name cannot be empty")
-        elif not isinstance(name, str) or not _NAME.fullmatch(name):
-            self._problem(
-                node,
-                f'result name "{name}" is not a valid identifier',
-                "A name begins with a letter or an underscore and goes on with letters, digits and "
-                "underscores.",
-            )
-        else:
+        problem = name_problem(name)
+        if problem is not None:
+            self._problem(node, *problem)
+        elif name is not None:
             names.names.add(name)
 
     def _problem(
