@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Iterator
 
 from durproxy.engine.core import lexer
 from durproxy.engine.core.lexer import Token, TokenKind
 
+_LAST_CHARACTER = 0x10FFFF  # of Unicode
 _PLAIN_UNIT = re.compile(r"''|.", re.DOTALL)
 _ESCAPE_UNIT = re.compile(
     r"''|\\x[0-9a-fA-F]{1,2}|\\u[0-9a-fA-F]{4}|\\U[0-9a-fA-F]{8}|\\[0-7]{1,3}|\\?.", re.DOTALL
@@ -39,7 +39,7 @@ def _decoded(match: re.Match[str]) -> str:
         return unit[0]
     if unit[1] in "xuU" and len(unit) > 2:
         code = int(unit[2:], 16)  # noqa: FURB166  the prefix is any of x, u, U
-        return chr(code) if code <= sys.maxunicode else unit
+        return chr(code) if code <= _LAST_CHARACTER else unit
     if unit[1] in "01234567":
         return chr(int(unit[1:], 8) & 0xFF)
     return _SIMPLE_ESCAPES.get(unit[1], unit[1])

@@ -38,7 +38,7 @@ def test_copy_both_ways(serve: Serve, tmp_path: Path) -> None:
 
 def test_describe_commands(serve: Serve) -> None:
     serve.psql("CREATE TABLE t (n int PRIMARY KEY)")
-    assert "t_pkey" in serve.psql("\\d t")
+    assert "t_pkey" in serve.psql("\\di")
     assert serve.home.role in serve.psql("\\conninfo")
 
 
