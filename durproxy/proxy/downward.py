@@ -95,14 +95,7 @@ class Downward(Flow):
                 position = after
         except ProtocolViolation as error:
             position = self.give_up_reading(error.message)
-        if position < end:  # a header is cut
-            self.keep(view[position:end], HEADER_SIZE)
-            end = position
-        self._skip = position - end
-        if parts:
-            self.forward(memoryview(b"".join((*parts, view[passed:end]))))
-        elif end:
-            self.forward(view[:end])
+        self.pass_on(view, position, end, parts, passed)
         if ready and link.attentive:
             link.became_ready()
 
@@ -128,7 +121,7 @@ class Downward(Flow):
             link.copy_in_started()
             return None
         if kind == _ERROR:
-            link.copying_in = False
+            link.copy_in_ended()
         unit = link.unit_in_doubt()
         if unit is None:
             return None

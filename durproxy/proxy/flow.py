@@ -11,8 +11,10 @@ that behaves so (a TLS object, too) can stand in their place.
 from __future__ import annotations
 
 import socket
-from collections import deque
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
+
+from durproxy.wire.framing import HEADER_SIZE
 
 if TYPE_CHECKING:
     from durproxy.proxy.link import Link
@@ -27,7 +29,6 @@ class Flow:
     __slots__ = (
         "_buffer",
         "_carry",
-        "_expected",
         "_need",
         "_receive_into",
         "_send",
@@ -55,7 +56,6 @@ class Flow:
         self._send = sink.send
         self._buffer = link.pump.buffer
         self._view = link.pump.view
-        self._expected: deque[object] = link.expected  # type: ignore[assignment]
         self._carry: bytearray | None = None  # the beginning of a message that must be whole
         self._need = 0  # bytes, before it is worth looking at the carry again
         self._skip = 0  # bytes of a body that goes on, which pass unread
@@ -85,6 +85,27 @@ class Flow:
         """What came in the same packet as the end of the login."""
         buffer = bytearray(data)
         self.take(buffer, memoryview(buffer), len(buffer))
+
+    def pass_on(
+        self,
+        view: memoryview,
+        position: int,
+        end: int,
+        parts: Sequence[memoryview | bytes] = (),
+        passed: int = 0,
+    ) -> None:
+        """Send on what was looked at up to ``position``, where the next header is.
+
+        ``parts`` stand for what is before ``passed``.
+        """
+        if position < end:  # that header is cut
+            self.keep(view[position:end], HEADER_SIZE)
+            end = position
+        self._skip = position - end
+        if parts:
+            self.forward(memoryview(b"".join((*parts, view[passed:end]))))
+        elif end:
+            self.forward(view[:end])
 
     def keep(self, view: memoryview, need: int) -> None:
         """Hold these bytes back until there are ``need``."""

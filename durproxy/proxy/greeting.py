@@ -48,7 +48,7 @@ async def greet(shell: Shell, client: socket.socket) -> None:
     except DurproxyError as error:
         log.warning("connection.refused", peer=greeting.peer, **_description(error))
         await greeting.refuse(error)
-    except Exception:  # noqa: BLE001  # the connection's task is where its exceptions end
+    except Exception:  # the connection's task is where its exceptions end
         log.exception("connection.failed", peer=greeting.peer)
     finally:
         greeting.close()
@@ -246,6 +246,7 @@ class Greeting:
     def _hand_over(self, link: Link) -> None:
         link.enter(Event.READY_RECEIVED)
         self._client = self._server = None
+        link.attentive = self._shell.pump.draining
         self._shell.adopt(link)
         log.debug("connection.opened", peer=self.peer, user=link.user)
         link.take_initial(self._from_server.take_rest(), self._from_client.take_rest())

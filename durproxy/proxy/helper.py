@@ -105,11 +105,15 @@ def decode_plan(line: bytes) -> Plan:
 
 
 def _decode_hold(given: dict[str, Any]) -> Hold:
-    values = {
-        name: Parameter(**value) if isinstance(value, dict) else value
-        for name, value in given.items()
-    }
-    return Hold(**values | {"released": given["released"].encode("latin-1")})
+    return Hold(
+        _decode_value(given["instance_id"]),
+        _decode_value(given["timeout"]),
+        given["released"].encode("latin-1"),
+    )
+
+
+def _decode_value(given: Any) -> Any:
+    return Parameter(**given) if isinstance(given, dict) else given
 
 
 def main() -> None:

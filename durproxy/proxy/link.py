@@ -32,11 +32,14 @@ log = get_logger(__name__)
 # The server's defaults, until it reports others: before its first ReadyForQuery, always.
 _UNKNOWN_SESSION = Session(client_encoding="SQL_ASCII", standard_conforming_strings=True)
 
+_COPY_ENDS = frozenset((COPY_DONE, COPY_FAIL))
+
 
 class Link:
     """A relayed session."""
 
     __slots__ = (
+        "attentive",
         "client",
         "copying_in",
         "database",
@@ -52,6 +55,7 @@ class Link:
         "server",
         "session",
         "shell",
+        "simple",
         "state",
         "status",
         "tracking",
@@ -84,11 +88,13 @@ class Link:
         self.status = 0  # of the last ReadyForQuery
         self.expected: deque[int | Unit] = deque()  # what the coming ReadyForQuerys answer
         self.mid_group = False  # messages were sent that no Sync has followed yet
+        self.simple = True  # a Sync is just counted: no tracking, no COPY
         self.copying_in = False  # the server reads COPY data and ignores Sync
         self.had_copy = False  # since the last time that nothing was outstanding
         self.session = _UNKNOWN_SESSION
         self.tracking: Tracking | None = None  # from the first df statement on
         self.wakes_engine = False  # at the next commit there may be work
+        self.attentive = False  # something depends on the next ReadyForQuery
         self.up = Upward(self, client, server)
         self.down = Downward(self, server, client)
 
@@ -111,15 +117,10 @@ class Link:
         """The server waits for the client, outside a transaction."""
         return self.status == backend.IDLE and not self.expected
 
-    @property
-    def attentive(self) -> bool:
-        """Whether something depends on the next ReadyForQuery."""
-        return self.wakes_engine or self.had_copy or self.pump.draining
-
     def unit_sent(self, kind: int) -> None:
         """The client ended something: a Query, a Sync group, a FunctionCall, a COPY."""
-        if kind == COPY_DONE or kind == COPY_FAIL:
-            self.copying_in = False
+        if kind in _COPY_ENDS:
+            self.copy_in_ended()
         elif kind != SYNC:
             self.expected.append(kind)
         elif not self.copying_in:
@@ -127,7 +128,12 @@ class Link:
 
     def query_sent(self, plan: Plan) -> None:
         self.expected.append(Unit(Query.kind, plan))
-        self.wakes_engine |= plan.wakes_engine
+        if plan.wakes_engine:
+            self.wake_engines_later()
+
+    def wake_engines_later(self) -> None:
+        """At the next commit."""
+        self.wakes_engine = self.attentive = True
 
     def passed_unread(self, kind: int) -> None:
         """A message too long to look at."""
@@ -141,6 +147,7 @@ class Link:
             self.tracking = Tracking(at_boundary=at_boundary)
             self.up.wanted = upward.TRACKED
             self.down.wanted = downward.TRACKED
+            self.simple = False
 
     def unit_in_doubt(self) -> Unit | None:
         """What the server's next reply belongs to, if that is tracked."""
@@ -165,14 +172,20 @@ class Link:
 
         So it is for a COPY that was started by Execute; a Query is answered as ever.
         """
-        self.copying_in = self.had_copy = True
+        self.copying_in = self.had_copy = self.attentive = True
+        self.simple = False
         while self.expected and _is_sync(self.expected[-1]):
             self.expected.pop()
+
+    def copy_in_ended(self) -> None:
+        self.copying_in = False
+        self.simple = self.tracking is None
 
     def became_ready(self) -> None:
         """A ReadyForQuery went to the client, and something waited for it."""
         if self.expected or self.status != backend.IDLE:
             return
+        self.attentive = self.pump.draining
         if self.had_copy:  # data that came after an error belongs to no group
             self.had_copy = self.mid_group = False
         if self.wakes_engine:

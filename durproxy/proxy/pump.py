@@ -32,7 +32,7 @@ log = get_logger(__name__)
 
 _RECEIVE_SIZE = 128 * 1024  # bytes; what one flow can have in memory at most, beside the kernel
 _MOST_EVENTS = 64  # of one poll
-_LINGER = 0.001  # seconds
+_LINGER = 0.05  # seconds
 _SPELL = 0.004  # seconds
 _LINGERING_LIMIT = 5.0  # seconds for a client to read what the server said last
 
@@ -55,6 +55,8 @@ class Pump:
         self._sources: dict[int, Flow | _Lingering] = {}  # who reads the descriptor
         self._sinks: dict[int, Flow] = {}  # who writes to it
         self._lingering: dict[Link, float] = {}  # and when it is closed anyway
+        self._empty = trio.Event()  # no link is left; made anew when one is adopted
+        self._empty.set()
 
     def watch(self, sock: socket.socket) -> None:
         """Give way to trio when there is something on this socket, which one of its tasks reads.
@@ -70,6 +72,8 @@ class Pump:
         self._sources[client] = self._sinks[server] = link.up
         self._sources[server] = self._sinks[client] = link.down
         self._masks[client] = self._masks[server] = -1
+        if not self.links:
+            self._empty = trio.Event()
         self.links.add(link)
         self.arm(link)
 
@@ -106,6 +110,12 @@ class Pump:
             self._sinks.pop(descriptor, None)
         self._lingering.pop(link, None)
         self.links.discard(link)
+        if not self.links:
+            self._empty.set()
+
+    async def wait_empty(self) -> None:
+        """Until no connection is relayed."""
+        await self._empty.wait()
 
     async def run(self) -> None:
         """Relay, for ever."""

@@ -20,7 +20,6 @@ log = get_logger(__name__)
 
 _BACKLOG_PAUSE = 0.1  # seconds, when the process has no descriptors left
 _OUT_OF_RESOURCES = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
-_DRAIN_CHECK = 0.02  # seconds
 
 
 def run(settings: Settings, index: int, listeners: list[socket.socket]) -> int:
@@ -82,10 +81,10 @@ async def _drain(shell: Shell) -> None:
     pump.draining = True
     shell.holds.release_all()  # the server's function waits by itself, and is bounded like the rest
     for link in list(pump.links):
+        link.attentive = True
         link.maybe_drain()
     with trio.move_on_after(shell.settings.drain_timeout):
-        while pump.links:
-            await trio.sleep(_DRAIN_CHECK)
+        await pump.wait_empty()
     log.info("proxy.drained", cut=len(pump.links))
     for link in list(pump.links):
         link.close("drain timeout")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from durproxy.errors import ProtocolViolation
 from durproxy.proxy.awaited import awaited_by_bind, awaited_by_group, awaited_by_query
 from durproxy.proxy.flow import LONGEST_HELD, Flow
-from durproxy.rewrite.plan import Plan
+from durproxy.rewrite.plan import FORWARD, Plan
 from durproxy.rewrite.scan import mentions_df
 from durproxy.wire.framing import HEADER_SIZE, walk
 from durproxy.wire.frontend import (
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 _SYNC: Final = SYNC
 _QUERY: Final = Query.kind
 _PARSE: Final = Parse.kind
+_STATEMENTS = frozenset((Query.kind, Parse.kind))
 _LOOKED_INTO = frozenset(message.kind for message in (Query, Parse, Bind, Describe, Execute, Close))
 PLAIN = frozenset((Query.kind, Parse.kind, SYNC, FUNCTION_CALL, COPY_DONE, COPY_FAIL))
 TRACKED = PLAIN | _LOOKED_INTO
@@ -100,7 +101,10 @@ class Upward(Flow):
                 position, kind, after = walk(buffer, position, end, self.wanted)
                 if kind == 0:
                     break
-                if kind in _LOOKED_INTO:
+                if kind == _SYNC and link.simple:
+                    link.expected.append(kind)
+                    boundary = after
+                elif kind in _LOOKED_INTO:
                     if after > end and after - position <= LONGEST_HELD:
                         self.keep(view[position:end], after - position)
                         end = position
@@ -121,15 +125,8 @@ class Upward(Flow):
                 position = after
         except ProtocolViolation as error:
             position = self.give_up_reading(error.message)
-        if position < end:  # a header is cut
-            self.keep(view[position:end], HEADER_SIZE)
-            end = position
-        self._skip = position - end
         link.mid_group = boundary != position
-        if parts:
-            self.forward(memoryview(b"".join((*parts, view[passed:end]))))
-        elif end:
-            self.forward(view[:end])
+        self.pass_on(view, position, end, parts, passed)
 
     def resume(self, decision: Decision) -> None:
         """The statement that waited can go, and what came behind it."""
@@ -162,7 +159,7 @@ class Upward(Flow):
             link.passed_unread(kind)
             return None
         body = view[position + HEADER_SIZE : after]
-        if kind == _QUERY or kind == _PARSE:
+        if kind in _STATEMENTS:
             self._counters.statements_scanned += 1
             if link.rewriting and mentions_df(body):
                 return self._look_at_statement(kind, body, view[after:end], fresh)
@@ -204,6 +201,10 @@ class Upward(Flow):
 
     def _send_statement(self, message: Query | Parse, decision: Decision, fresh: bool) -> Verdict:
         link, plan = self.link, decision.plan
+        if plan == FORWARD and link.tracking is None:
+            if isinstance(message, Query):
+                link.unit_sent(message.kind)
+            return None
         text = plan.hold.released if decision.released and plan.hold else plan.text
         if text is not None:
             self._counters.statements_rewritten += 1
@@ -213,6 +214,8 @@ class Upward(Flow):
             link.query_sent(plan)
             return None if text is None else Query(text).encode()
         link.tracking.parsed(message.statement, plan)
+        if decision.waited:
+            self.decision = decision  # the Bind behind it has waited, too
         if text is None:
             return None
         return Parse(message.statement, text, message.parameter_types).encode()
@@ -234,5 +237,5 @@ class Upward(Flow):
                 return _Wait.WAIT
         plan = tracking.bound(message)
         if plan is not None and plan.wakes_engine:
-            link.wakes_engine = True
+            link.wake_engines_later()
         return None
