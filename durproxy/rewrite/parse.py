@@ -8,6 +8,7 @@ of every step inside it.
 from __future__ import annotations
 
 import codecs
+import re
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -19,6 +20,8 @@ from durproxy.engine.core.lexer import TokenKind
 
 MAX_LENGTH: Final = 64 * 1024
 MAX_TOKENS: Final = 5_000
+
+_NEAR: Final = re.compile(r'at or near "(.*)"$', re.DOTALL)
 
 #: What the parser gives; its nodes have no static types.
 Tree = Any
@@ -78,10 +81,21 @@ def parse(text: str) -> tuple[Tree, ...]:
         statements: tuple[Tree, ...] = pglast.parse_sql(text)
     except pglast.parser.ParseError as error:
         message, *rest = error.args
-        index = max(rest[0], 0) if rest and isinstance(rest[0], int) else 0
-        # pglast takes the parser's character position for one in bytes: undo that
-        raise SyntaxFault(str(message), len(text[:index].encode())) from None
+        index = rest[0] if rest and isinstance(rest[0], int) else 0
+        raise SyntaxFault(str(message), _true_position(text, str(message), index)) from None
     return statements
+
+
+def _true_position(text: str, message: str, index: int) -> int:
+    """Return the parser's position, which pglast took for one in bytes, as the character it is."""
+    first = len(text[:index].encode())
+    last = len(text[: index + 1].encode())
+    near = _NEAR.search(message)
+    if near is not None:
+        for position in range(first, last):
+            if text.startswith(near[1], position):
+                return position
+    return first
 
 
 def _few_tokens(text: str) -> bool:

@@ -1,0 +1,100 @@
+"""What kind of step a text is."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from durproxy.rewrite.step import StepKind, classify, neutral
+
+
+@pytest.mark.parametrize(
+    ("sql", "kind"),
+    [
+        ("SELECT 1", StepKind.QUERY),
+        ("(SELECT 1) UNION ALL SELECT 2 ORDER BY 1 LIMIT 1", StepKind.QUERY),
+        ("VALUES (1), (2)", StepKind.QUERY),
+        ("TABLE t", StepKind.QUERY),
+        ("WITH q AS (SELECT 1) SELECT * FROM q FOR UPDATE", StepKind.QUERY),
+        ("SELECT (($1)[1]::pg_catalog.int4)", StepKind.QUERY),
+        ("SELECT", StepKind.QUERY),
+        ("SELECT 1 INTO t", StepKind.COMMAND),
+        ("SELECT 1 INTO t UNION SELECT 2", StepKind.COMMAND),
+        ("WITH d AS (DELETE FROM t RETURNING *) SELECT count(*) FROM d", StepKind.ROWS),
+        ("INSERT INTO t VALUES (1) RETURNING id", StepKind.ROWS),
+        ("UPDATE t SET a = 1 RETURNING *", StepKind.ROWS),
+        ("DELETE FROM t RETURNING *", StepKind.ROWS),
+        ("SHOW work_mem", StepKind.ROWS),
+        ("EXPLAIN SELECT 1", StepKind.ROWS),
+        ("CALL p(1)", StepKind.ROWS),
+        ("INSERT INTO t VALUES (1)", StepKind.COMMAND),
+        ("MERGE INTO t USING s ON t.a = s.a WHEN MATCHED THEN DELETE", StepKind.COMMAND),
+        ("CREATE TABLE t AS SELECT 1", StepKind.COMMAND),
+        ("DO $$ BEGIN END $$", StepKind.COMMAND),
+        ("VACUUM t", StepKind.COMMAND),
+        ("COPY t TO '/tmp/x'", StepKind.COMMAND),
+        ("SET work_mem = '1MB'", StepKind.COMMAND),
+        ("NOTIFY a", StepKind.COMMAND),
+        ("SELECT 1; SELECT 2", StepKind.MULTI),
+        ("SELEC 1", StepKind.UNKNOWN),
+        ("SELECT '", StepKind.UNKNOWN),
+        ("COMMIT", StepKind.REFUSED),
+        ("ROLLBACK", StepKind.REFUSED),
+        ("SAVEPOINT a", StepKind.REFUSED),
+        ("PREPARE TRANSACTION 'a'", StepKind.REFUSED),
+        ("COPY t FROM STDIN", StepKind.REFUSED),
+        ("COPY (SELECT 1) TO STDOUT", StepKind.REFUSED),
+        ("DISCARD ALL", StepKind.REFUSED),
+        ("DECLARE c CURSOR FOR SELECT 1", StepKind.REFUSED),
+        ("FETCH c", StepKind.REFUSED),
+        ("DEALLOCATE ALL", StepKind.REFUSED),
+        ("SELECT 1; COMMIT", StepKind.REFUSED),
+        ("", StepKind.REFUSED),
+        ("-- nothing", StepKind.REFUSED),
+    ],
+)
+def test_kind(sql: str, kind: StepKind) -> None:
+    shape = classify(sql)
+    assert shape.kind is kind
+    assert (shape.reason is not None) is (kind is StepKind.REFUSED)
+
+
+@pytest.mark.parametrize(
+    ("sql", "body"),
+    [
+        ("SELECT 1;", "SELECT 1"),
+        ("SELECT 1 ; ; -- done", "SELECT 1"),
+        ("SELECT ';' -- ';'", "SELECT ';'"),
+        ("/* a */ SELECT 1 /* ; */", "/* a */ SELECT 1"),
+        ("SELECT $$;$$;", "SELECT $$;$$"),
+        ("SELECT 1; SELECT 2;", "SELECT 1; SELECT 2"),
+        (";;", ""),
+        ("SELECT 'unterminated;", "SELECT 'unterminated;"),
+    ],
+)
+def test_body_has_no_semicolon_or_comment_behind_it(sql: str, body: str) -> None:
+    assert classify(sql).body == body
+
+
+@pytest.mark.parametrize(
+    ("sql", "expected"),
+    [
+        ("SELECT $x, $x.long_name?", "SELECT $1, $1" + " " * 11),
+        ("SELECT * FROM $rows.* r", "SELECT * FROM t       r"),
+        ("SELECT '$x', $$ $x $$, $1 -- $x", "SELECT '$x', $$ $x $$, $1 -- $x"),
+    ],
+)
+def test_placeholders_keep_positions(sql: str, expected: str) -> None:
+    assert neutral(sql) == expected
+    assert classify(neutral(sql)).kind is StepKind.QUERY
+
+
+@given(st.text(max_size=100))
+def test_any_text_is_classified(sql: str) -> None:
+    classify(neutral(sql.replace("\0", "")))
+
+
+def test_long_text_is_not_parsed() -> None:
+    assert classify("SELECT " + "1+" * 6_000 + "1;").kind is StepKind.UNKNOWN
+    assert classify("SELECT '" + "x" * 70_000 + "';").body.endswith("x'")
