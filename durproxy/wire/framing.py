@@ -34,6 +34,7 @@ def walk(buffer: Buffer, position: int, end: int, wanted: frozenset[int]) -> tup
     message's body goes on.
     """
     last = end - HEADER_SIZE
+    length = 4
     while position <= last:
         kind, length = _unpack_header(buffer, position)
         if kind in wanted:
@@ -41,8 +42,8 @@ def walk(buffer: Buffer, position: int, end: int, wanted: frozenset[int]) -> tup
         if length < 4:
             checked_length(length)
         position += 1 + length
-    if position - end > MAX_LENGTH:
-        raise ProtocolViolation(f"invalid message length {position - end}")
+    if position > end:
+        checked_length(length)
     return position, 0, position
 
 
