@@ -9,7 +9,7 @@ What a failure means:
     refused by df._finish_1 (WF00x)    nothing was kept, look again           -> LostHold
     40001, 40P01, lock wait in finish  nothing was kept, run it again         -> here, bounded
     a type that has changed (WF004)    nothing was kept, ask and run again    -> here
-    25001, 2D000                       it cannot be inside a transaction      -> alone, at least once
+    25001, 2D000                       it must not be in a transaction        -> alone, at least once
     connection lost                    whether it committed is not known      -> ConnectionLost
     anything else                      the step's own error                   -> StepFailure
 """

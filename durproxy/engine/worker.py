@@ -148,6 +148,12 @@ class Worker:
 
 
 def _store_conninfo(settings: Settings, name: str) -> str:
+    """As the home schema's owner, with the settings that the protocol's functions count on.
+
+    jit is off: where the functions forbid sequential scans a plan without an index looks so
+    expensive that the server would compile it, for most of a second.
+    """
     given = conninfo_to_dict(settings.upstream)
-    options = f"{given.get('options') or ''} -c datestyle=ISO -c timezone=UTC -c lock_timeout=30s"
+    ours = "-c datestyle=ISO -c timezone=UTC -c lock_timeout=30s -c jit=off"
+    options = f"{given.get('options') or ''} {ours}"
     return make_conninfo("", **(given | {"options": options.strip(), "application_name": name}))

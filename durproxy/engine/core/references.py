@@ -14,6 +14,7 @@ An optional reference without a value is NULL; inside a literal it is the empty 
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -59,6 +60,8 @@ class Rows:
 
 Resolve = Callable[[Reference], Value | Rows]
 
+_CACHED_TEXTS = 1024
+_LONGEST_CACHED = 8 * 1024
 _VARIABLE = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _CONCATENATE = " OPERATOR(pg_catalog.||) "
 
@@ -67,7 +70,20 @@ def find_references(sql: str) -> tuple[Reference, ...]:
     """Return the references of a step, in order, each with its problem if it cannot stand there."""
     if "$" not in sql:
         return ()
-    return tuple(reference for _, reference in StepText(sql).places())
+    return tuple(reference for _, references in _groups(sql) for reference in references)
+
+
+def _groups(sql: str) -> tuple[tuple[Place, list[Reference]], ...]:
+    """Return the places of a step with their references."""
+    return (_cached if len(sql) <= _LONGEST_CACHED else _read)(sql)
+
+
+def _read(sql: str) -> tuple[tuple[Place, list[Reference]], ...]:
+    return tuple(StepText(sql).groups())
+
+
+# workflows of one kind run the same texts again and again
+_cached = functools.lru_cache(_CACHED_TEXTS)(_read)
 
 
 def find_text_references(text: str) -> tuple[Reference, ...]:
@@ -89,12 +105,11 @@ def render(sql: str, resolve: Resolve) -> tuple[str, list[str | None]]:
     """
     if "$" not in sql:
         return sql, []
-    step = StepText(sql)
     values: list[str | None] = []
     writer = _Writer(resolve, values)
     out: list[str] = []
     done = 0
-    for place, references in step.groups():
+    for place, references in _groups(sql):
         for reference in references:
             if reference.problem is not None:
                 raise LanguageError(reference.problem, hint=reference.hint)

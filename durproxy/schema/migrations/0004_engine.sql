@@ -445,7 +445,7 @@ END $$;
 -- instances that nobody holds, instances that are this worker's by the table but not in its memory.
 CREATE FUNCTION df._tick_1(p_engine uuid, p_held text[])
 RETURNS TABLE (now timestamptz, next_ready timestamptz, others json, signalled text[], orphans text[])
-LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     WITH beat AS (
         UPDATE df._engines e SET beat = e.beat + 1, seen_at = clock_timestamp() WHERE e.id = p_engine)
     SELECT clock_timestamp(),
@@ -462,7 +462,7 @@ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_s
 $$;
 
 CREATE FUNCTION df._forget_1(p_dead uuid) RETURNS void
-LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     DELETE FROM df._engines e
     WHERE e.id = p_dead AND NOT EXISTS (SELECT 1 FROM df._instances i WHERE i.owner = e.id)
 $$;
