@@ -21,6 +21,7 @@ import pytest
 from psycopg import sql
 
 from durproxy.embedded import SUPERUSER, Cluster, embedded_bindir, free_port
+from durproxy.schema.install import install
 
 # Members of these roles log in over TCP in another way than the default, SCRAM.
 LOGIN_KINDS = ("by_trust", "by_md5", "by_password")
@@ -257,7 +258,5 @@ def database(postgres: Postgres) -> Iterator[Database]:
 @pytest.fixture
 def home(database: Database) -> Database:
     """A fresh database with the home schema, installed by its ordinary owner."""
-    from durproxy.schema.install import install
-
     install(database.dsn)
     return database

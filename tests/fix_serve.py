@@ -1,4 +1,8 @@
-"""Fixtures ``serve`` and ``serve_with``: ``durproxy serve`` as a real process on free ports."""
+"""Fixtures ``serve``, ``serve_with``, ``visitor``: ``durproxy serve`` as a real process.
+
+``serve`` starts one for the test; ``visitor`` is a fresh role at one that all tests share, for
+tests that only talk through the proxy.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +12,16 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
 from typing import Protocol
 
 import psycopg
 import pytest
 
 from durproxy.observed import Event, Observed
-from tests.fix_postgres import Database, Role
+from durproxy.schema.install import install
+from tests.fix_postgres import Database, Postgres, Role
 
 # Of the processes under test: nothing of ours or libpq's that happens to be set here.
 ENVIRONMENT = {
@@ -104,6 +111,32 @@ class Serve(Observed):
             pytest.fail(f"serve did not stop in {timeout:g} s\n{self.transcript()}")
 
 
+@dataclass(frozen=True)
+class Visitor:
+    """A role with a schema of its own in the database of a server that other tests use, too."""
+
+    serve: Serve
+    role: Role
+
+    @property
+    def dsn(self) -> str:
+        return self.serve.dsn_for(self.role)
+
+    @property
+    def database(self) -> Database:
+        return self.serve.home
+
+    def connect(self, *, autocommit: bool = True) -> psycopg.Connection:
+        return self.serve.connect(self.role, autocommit=autocommit)
+
+    def psql(self, text: str, *options: str) -> str:
+        """What psql prints for the script through the proxy: tuples only, unaligned."""
+        return self.database.postgres.psql(self.dsn, text, *options)
+
+    def run_psql(self, text: str, *options: str) -> subprocess.CompletedProcess[str]:
+        return self.database.postgres.run_psql(self.dsn, text, *options)
+
+
 class ServeWith(Protocol):
     """Starts a server with settings by field name, and extra environment for the process."""
 
@@ -112,20 +145,35 @@ class ServeWith(Protocol):
 
 @pytest.fixture
 def serve_with(home: Database) -> Iterator[ServeWith]:
-    started: list[Serve] = []
+    with ExitStack() as started:
 
-    def start(env: dict[str, str] | None = None, **settings: object) -> Serve:
-        server = Serve(home, settings, env or {})
-        started.append(server)
-        server.wait_ready()
-        return server
+        def start(env: dict[str, str] | None = None, **settings: object) -> Serve:
+            server = started.enter_context(closing(Serve(home, settings, env or {})))
+            server.wait_ready()
+            return server
 
-    yield start
-    for server in started:
-        server.stop()
+        yield start
 
 
 @pytest.fixture
 def serve(serve_with: ServeWith) -> Serve:
     """One proxy and one engine with the default settings."""
     return serve_with()
+
+
+@pytest.fixture(scope="session")
+def shared_serve(postgres: Postgres) -> Iterator[Serve]:
+    home = postgres.fresh_database()
+    install(home.dsn)
+    with closing(Serve(home, {}, {})) as server:
+        server.wait_ready()
+        yield server
+    postgres.drop_database(home)
+
+
+@pytest.fixture
+def visitor(shared_serve: Serve) -> Visitor:
+    role = shared_serve.home.add_role()
+    shared_serve.home.psql(f"CREATE SCHEMA AUTHORIZATION {role.name}", "postgres")
+    shared_serve.home.psql(f"SELECT df.grant_usage('{role.name}')")
+    return Visitor(shared_serve, role)

@@ -9,24 +9,24 @@ from typing import Any
 import asyncpg
 import pytest
 
-from tests.fix_serve import Serve
+from tests.fix_serve import Visitor
 
 RESULT = '{"rows":[{"b":21}],"row_count":1}'
 
 Body = Callable[[Any], Awaitable[None]]
 
 
-def with_client(serve: Serve, body: Body) -> None:
+def with_client(visitor: Visitor, body: Body) -> None:
     """Run the body with a connection; asyncpg is at home in asyncio."""
 
     async def run() -> None:
-        owner = serve.home.owner
+        owner = visitor.role
         client = await asyncpg.connect(
             host="127.0.0.1",
-            port=serve.port,
+            port=visitor.serve.port,
             user=owner.name,
             password=owner.password,
-            database=serve.home.name,
+            database=visitor.database.name,
         )
         try:
             await asyncio.wait_for(body(client), 60)
@@ -36,7 +36,7 @@ def with_client(serve: Serve, body: Body) -> None:
     asyncio.run(run())
 
 
-def test_start_await_result_again_and_again(serve: Serve) -> None:
+def test_start_await_result_again_and_again(visitor: Visitor) -> None:
     async def body(client: Any) -> None:
         start = "SELECT df.start('SELECT 20 AS a' |=> 'x' ~> 'SELECT $x.a + 1 AS b', $1)"
         for label in ("first", "second", "third"):  # the same prepared statements
@@ -45,10 +45,10 @@ def test_start_await_result_again_and_again(serve: Serve) -> None:
             assert status == "completed"
             assert await client.fetchval("SELECT df.result($1)", instance) == RESULT
 
-    with_client(serve, body)
+    with_client(visitor, body)
 
 
-def test_operands_as_parameters(serve: Serve) -> None:
+def test_operands_as_parameters(visitor: Visitor) -> None:
     async def body(client: Any) -> None:
         statement = await client.prepare("SELECT df.start($1 |=> 'x' ~> $2)")
         assert [parameter.name for parameter in statement.get_parameters()] == ["text", "text"]
@@ -56,10 +56,10 @@ def test_operands_as_parameters(serve: Serve) -> None:
         await client.fetchval("SELECT df.await_instance($1)", instance)
         assert await client.fetchval("SELECT df.result($1)", instance) == RESULT
 
-    with_client(serve, body)
+    with_client(visitor, body)
 
 
-def test_refusal_keeps_parameters_and_session(serve: Serve) -> None:
+def test_refusal_keeps_parameters_and_session(visitor: Visitor) -> None:
     async def body(client: Any) -> None:
         for _ in range(2):
             with pytest.raises(asyncpg.PostgresError, match="outside of a loop") as caught:
@@ -68,14 +68,14 @@ def test_refusal_keeps_parameters_and_session(serve: Serve) -> None:
             assert caught.value.hint
         assert await client.fetchval("SELECT count(*) FROM df.list_instances()") == 0
 
-    with_client(serve, body)
+    with_client(visitor, body)
 
 
-def test_awaits_of_many_sessions_at_once(serve: Serve) -> None:
+def test_awaits_of_many_sessions_at_once(visitor: Visitor) -> None:
     async def wait_for_one(n: int) -> str:
-        owner = serve.home.owner
+        owner = visitor.role
         client = await asyncpg.connect(
-            f"postgresql://{owner.name}:{owner.password}@127.0.0.1:{serve.port}/{serve.home.name}"
+            f"postgresql://{owner.name}:{owner.password}@127.0.0.1:{visitor.serve.port}/{visitor.database.name}"
         )
         try:
             instance = await client.fetchval("SELECT df.start(df.sleep(1) ~> $1)", f"SELECT {n}")
@@ -89,7 +89,7 @@ def test_awaits_of_many_sessions_at_once(serve: Serve) -> None:
     assert asyncio.run(run()) == ["completed"] * 20
 
 
-def test_transactions_copy_and_notifications(serve: Serve) -> None:
+def test_transactions_copy_and_notifications(visitor: Visitor) -> None:
     async def body(client: Any) -> None:
         await client.execute("CREATE TABLE t (n int, name text)")
         rows = [(n, f"name {n}") for n in range(5000)]
@@ -109,4 +109,4 @@ def test_transactions_copy_and_notifications(serve: Serve) -> None:
             fetched = [row["n"] async for row in client.cursor("SELECT n FROM t", prefetch=7)]
         assert len(fetched) == 5100
 
-    with_client(serve, body)
+    with_client(visitor, body)

@@ -8,19 +8,19 @@ from collections.abc import Iterator
 import pg8000.native
 import pytest
 
-from tests.fix_serve import Serve
+from tests.fix_serve import Visitor
 
 RESULT = '{"rows":[{"b":21}],"row_count":1}'
 
 
 @pytest.fixture
-def client(serve: Serve) -> Iterator[pg8000.native.Connection]:
-    owner = serve.home.owner
+def client(visitor: Visitor) -> Iterator[pg8000.native.Connection]:
+    owner = visitor.role
     client = pg8000.native.Connection(
         owner.name,
         host="127.0.0.1",
-        port=serve.port,
-        database=serve.home.name,
+        port=visitor.serve.port,
+        database=visitor.database.name,
         password=owner.password,
         timeout=60,
     )

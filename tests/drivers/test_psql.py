@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.fix_serve import Serve
+from tests.fix_serve import Visitor
 
 START = "SELECT df.start('SELECT 20 AS a' |=> 'x' ~> 'SELECT $x.a + 1 AS b', 'psql')"
 
 
-def test_start_await_result(serve: Serve) -> None:
+def test_start_await_result(visitor: Visitor) -> None:
     script = f"{START} AS id \\gset\nSELECT df.await_instance(:'id', 20);\nSELECT df.result(:'id');"
-    assert serve.psql(script).splitlines() == ["completed", '{"rows":[{"b":21}],"row_count":1}']
+    assert visitor.psql(script).splitlines() == ["completed", '{"rows":[{"b":21}],"row_count":1}']
 
 
-def test_start_with_bound_parameters(serve: Serve) -> None:
-    version = serve.home.postgres.run_psql(serve.dsn, "\\bind", "-V").stdout
+def test_start_with_bound_parameters(visitor: Visitor) -> None:
+    version = visitor.run_psql("\\bind", "-V").stdout
     if int(version.split()[2].split(".")[0]) < 16:
         return  # \bind came with 16; the other drivers bind on every version
     script = (
@@ -23,33 +23,33 @@ def test_start_with_bound_parameters(serve: Serve) -> None:
         " \\bind 'SELECT 20 AS a' 'SELECT $x.a + 1 AS b' bound \\gset\n"
         "SELECT df.await_instance($1) \\bind :id \\g\nSELECT df.result(:'id');"
     )
-    assert serve.psql(script).splitlines() == ["completed", '{"rows":[{"b":21}],"row_count":1}']
+    assert visitor.psql(script).splitlines() == ["completed", '{"rows":[{"b":21}],"row_count":1}']
 
 
-def test_copy_both_ways(serve: Serve, tmp_path: Path) -> None:
+def test_copy_both_ways(visitor: Visitor, tmp_path: Path) -> None:
     there, back = tmp_path / "there.csv", tmp_path / "back.csv"
     there.write_text("".join(f"{n},name {n}\n" for n in range(20_000)))
-    serve.psql(
+    visitor.psql(
         "CREATE TABLE t (n int, name text);\n"
         f"\\copy t FROM '{there}' CSV\n\\copy (SELECT * FROM t ORDER BY n) TO '{back}' CSV\n"
     )
     assert back.read_text() == there.read_text()
 
 
-def test_describe_commands(serve: Serve) -> None:
-    serve.psql("CREATE TABLE t (n int PRIMARY KEY)")
-    assert "t_pkey" in serve.psql("\\di")
-    assert serve.home.role in serve.psql("\\conninfo")
+def test_describe_commands(visitor: Visitor) -> None:
+    visitor.psql("CREATE TABLE t (n int PRIMARY KEY)")
+    assert "t_pkey" in visitor.psql("\\di")
+    assert visitor.role.name in visitor.psql("\\conninfo")
 
 
-def test_notification_arrives(serve: Serve) -> None:
-    answer = serve.psql("LISTEN c;\nNOTIFY c, 'hello';\nSELECT 1;")
+def test_notification_arrives(visitor: Visitor) -> None:
+    answer = visitor.psql("LISTEN c;\nNOTIFY c, 'hello';\nSELECT 1;")
     assert 'Asynchronous notification "c" with payload "hello"' in answer
 
 
-def test_error_shows_the_line_as_the_user_wrote_it(serve: Serve) -> None:
+def test_error_shows_the_line_as_the_user_wrote_it(visitor: Visitor) -> None:
     statement = "SELECT df.start('a' ~> 'SELECT 1'), nosuch;"
-    done = serve.home.postgres.run_psql(serve.dsn, statement)
+    done = visitor.run_psql(statement)
     line, caret = next(
         (first, second)
         for first, second in zip(
@@ -61,9 +61,9 @@ def test_error_shows_the_line_as_the_user_wrote_it(serve: Serve) -> None:
     assert caret.index("^") == line.index("nosuch")
 
 
-def test_transaction_commands(serve: Serve) -> None:
+def test_transaction_commands(visitor: Visitor) -> None:
     script = (
         "CREATE TABLE t (n int);\nBEGIN;\nINSERT INTO t VALUES (1);\nSAVEPOINT s;\n"
         "INSERT INTO t VALUES (2);\nROLLBACK TO s;\nCOMMIT;\nSELECT count(*) FROM t;"
     )
-    assert serve.psql(script).splitlines()[-1] == "1"
+    assert visitor.psql(script).splitlines()[-1] == "1"

@@ -10,15 +10,15 @@ import psycopg
 import pytest
 from psycopg import pq
 
-from tests.fix_serve import Serve
+from tests.fix_serve import Visitor
 from tests.waiting import wait_until
 
 RESULT = '{"rows":[{"b":21}],"row_count":1}'
 
 
 @pytest.fixture
-def client(serve: Serve) -> Iterator[psycopg.Connection]:
-    with closing(serve.connect()) as client:
+def client(visitor: Visitor) -> Iterator[psycopg.Connection]:
+    with closing(visitor.connect()) as client:
         yield client
 
 
@@ -152,9 +152,11 @@ def test_copy_both_ways(client: psycopg.Connection, binary: str) -> None:
         assert [tuple(row) for row in copy.rows()] == rows
 
 
-def test_notification_of_another_session_arrives(serve: Serve, client: psycopg.Connection) -> None:
+def test_notification_of_another_session_arrives(
+    visitor: Visitor, client: psycopg.Connection
+) -> None:
     client.execute("LISTEN c")
-    with closing(serve.connect()) as sender:
+    with closing(visitor.connect()) as sender:
         sender.execute("NOTIFY c, 'hello'")
     [notification] = client.notifies(timeout=10, stop_after=1)
     assert (notification.channel, notification.payload) == ("c", "hello")

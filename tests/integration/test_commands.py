@@ -9,14 +9,14 @@ import pytest
 
 import durproxy
 from tests.fix_postgres import Database
-from tests.fix_serve import Serve, run_durproxy
+from tests.fix_serve import Visitor, run_durproxy
 
 TWO_STEPS = "SELECT df.start('SELECT 1 AS a' |=> 'x' ~> 'SELECT $x.a + 1 AS b', 'first')"
 WAITING = "SELECT df.start(df.wait_for_signal('go'), 'waiting')"
 
 
-def ok(serve: Serve, *arguments: str) -> str:
-    done = run_durproxy(*arguments, upstream=serve.home.dsn)
+def ok(visitor: Visitor, *arguments: str) -> str:
+    done = run_durproxy(*arguments, upstream=visitor.database.dsn_for(visitor.role))
     assert done.returncode == 0, done.stderr
     return done.stdout.rstrip("\n")
 
@@ -46,40 +46,40 @@ def test_database_without_home_schema_is_told_to_init(
     assert "durproxy init" in done.stderr
 
 
-def test_completed_workflow_in_every_command(serve: Serve) -> None:
-    instance = serve.psql(TWO_STEPS)
-    assert serve.psql(f"SELECT df.await_instance('{instance}', 20)") == "completed"
+def test_completed_workflow_in_every_command(visitor: Visitor) -> None:
+    instance = visitor.psql(TWO_STEPS)
+    assert visitor.psql(f"SELECT df.await_instance('{instance}', 20)") == "completed"
     result = '{"rows":[{"b":2}],"row_count":1}'
-    assert ok(serve, "status", instance) == "completed"
-    assert ok(serve, "result", instance) == result
-    assert json.loads(ok(serve, "status", instance, "--json")) == {
+    assert ok(visitor, "status", instance) == "completed"
+    assert ok(visitor, "result", instance) == result
+    assert json.loads(ok(visitor, "status", instance, "--json")) == {
         "instance_id": instance,
         "status": "completed",
     }
-    assert json.loads(ok(serve, "result", instance, "--json"))["result"]["row_count"] == 1
-    assert "✓ Completed" in ok(serve, "explain", instance)
-    listed = ok(serve, "list")
+    assert json.loads(ok(visitor, "result", instance, "--json"))["result"]["row_count"] == 1
+    assert "✓ Completed" in ok(visitor, "explain", instance)
+    listed = ok(visitor, "list")
     assert re.search(rf"^{instance} +first +completed ", listed, re.MULTILINE), listed
-    [row] = json.loads(ok(serve, "list", "--json", "--status", "completed", "--label", "first"))
+    [row] = json.loads(ok(visitor, "list", "--json", "--status", "completed", "--label", "first"))
     assert (row["instance_id"], row["status"], row["output"]) == (instance, "completed", result)
-    assert json.loads(ok(serve, "list", "--json", "--status", "failed")) == []
+    assert json.loads(ok(visitor, "list", "--json", "--status", "failed")) == []
 
 
-def test_signal_and_cancel(serve: Serve) -> None:
-    first, second = serve.psql(f"{WAITING}; {WAITING}").split()
-    ok(serve, "signal", first, "go", "--data", '{"by": "hand"}')
-    assert serve.psql(f"SELECT df.await_instance('{first}', 20)") == "completed"
-    assert '"by"' in ok(serve, "result", first)
-    assert "changed my mind" in ok(serve, "cancel", second, "--reason", "changed my mind")
-    assert ok(serve, "status", second) == "cancelled"
+def test_signal_and_cancel(visitor: Visitor) -> None:
+    first, second = visitor.psql(f"{WAITING}; {WAITING}").split()
+    ok(visitor, "signal", first, "go", "--data", '{"by": "hand"}')
+    assert visitor.psql(f"SELECT df.await_instance('{first}', 20)") == "completed"
+    assert '"by"' in ok(visitor, "result", first)
+    assert "changed my mind" in ok(visitor, "cancel", second, "--reason", "changed my mind")
+    assert ok(visitor, "status", second) == "cancelled"
 
 
-def test_unknown_instance_is_exit_code_1(serve: Serve) -> None:
+def test_unknown_instance_is_exit_code_1(visitor: Visitor) -> None:
     for command in (["status"], ["result"]):
-        done = run_durproxy(*command, "00000000", upstream=serve.home.dsn)
+        done = run_durproxy(*command, "00000000", upstream=visitor.database.dsn_for(visitor.role))
         assert done.returncode == 1
         assert 'instance "00000000"' in done.stderr
-    done = run_durproxy("cancel", "00000000", upstream=serve.home.dsn)
+    done = run_durproxy("cancel", "00000000", upstream=visitor.database.dsn_for(visitor.role))
     assert done.returncode == 1
     assert "not found or access denied" in done.stderr
 

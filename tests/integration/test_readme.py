@@ -6,18 +6,18 @@ import re
 from pathlib import Path
 
 from durproxy.cli import app
-from tests.fix_serve import Serve
+from tests.fix_serve import Visitor
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 
 
-def test_workflow_example_runs_as_written(serve: Serve) -> None:
+def test_workflow_example_runs_as_written(visitor: Visitor) -> None:
     [example] = re.findall(r"```sql\n(.*?)```", README, re.DOTALL)
-    printed = serve.psql(example).splitlines()
+    printed = visitor.psql(example).splitlines()
     shown = r"^SELECT df\.(?:await_instance|result).*?-- (.*)$"
     for promised in re.findall(shown, example, re.MULTILINE):
         assert promised in printed
-    assert serve.psql("SELECT string_agg(event, ', ' ORDER BY event) FROM events") == (
+    assert visitor.psql("SELECT string_agg(event, ', ' ORDER BY event) FROM events") == (
         "card charged, gift wrapped, stock reserved"
     )
 

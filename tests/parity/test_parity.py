@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fix_postgres import Role
-from tests.fix_serve import Serve
+from tests.fix_serve import Visitor
 from tests.parity.raw_client import (
     FLUSH,
     SYNC,
@@ -95,18 +94,18 @@ def suspended(client: RawClient) -> list[tuple[str, list[Message]]]:
     [simple, extended, extended_binary, pipelined, suspended],
     ids=lambda conversation: str(conversation.__name__),
 )
-def test_same_bytes_bare_and_through_the_proxy(serve: Serve, conversation: Conversation) -> None:
-    role = serve.home.add_role(login="by_trust")
-    serve.home.psql(f"GRANT CREATE ON SCHEMA public TO {role.name}", "postgres")
-    serve.home.psql(f"SELECT df.grant_usage('{role.name}')")
-    bare = greeting_and_answers(serve.home.postgres.port, role, serve, conversation)
-    proxied = greeting_and_answers(serve.port, role, serve, conversation)
+def test_same_bytes_bare_and_through_the_proxy(
+    visitor: Visitor, conversation: Conversation
+) -> None:
+    visitor.database.psql(f"GRANT by_trust TO {visitor.role.name}", "postgres")
+    bare = greeting_and_answers(visitor.database.postgres.port, visitor, conversation)
+    proxied = greeting_and_answers(visitor.serve.port, visitor, conversation)
     for (title, expected), (_, actual) in zip(bare, proxied, strict=True):
         assert actual == expected, title
 
 
 def greeting_and_answers(
-    port: int, role: Role, serve: Serve, conversation: Conversation
+    port: int, visitor: Visitor, conversation: Conversation
 ) -> list[tuple[str, list[Message]]]:
-    with RawClient(port, role.name, serve.home.name) as client:
+    with RawClient(port, visitor.role.name, visitor.database.name) as client:
         return [("greeting", comparable(client.greeting)), *conversation(client)]
