@@ -31,7 +31,6 @@ Tree = Any
 _CODECS: Final = {
     "UTF8": "utf-8",
     "UNICODE": "utf-8",
-    "SQL_ASCII": "latin-1",  # one byte is one character, as the server sees it
     **{f"LATIN{n}": f"iso8859-{m}" for n, m in enumerate((1, 2, 3, 4, 9, 10, 13, 14, 15, 16), 1)},
     **{f"WIN{n}": f"cp{n}" for n in (866, 874, *range(1250, 1259))},
     **{f"ISO_8859_{n}": f"iso8859-{n}" for n in (5, 6, 7, 8)},
@@ -59,9 +58,15 @@ class TooLong(Exception):
 
 def decode(raw: bytes, client_encoding: str) -> tuple[str, str] | None:
     """Return the text and its codec, or None when the text must not be touched."""
-    codec = _CODECS.get(client_encoding.upper())
-    if codec is None or b"\0" in raw:
+    if b"\0" in raw:
         return None
+    if client_encoding.upper() == "SQL_ASCII":  # any bytes at all, mostly UTF-8 in truth
+        return _decoded(raw, "utf-8") or (raw.decode("latin-1"), "latin-1")
+    codec = _CODECS.get(client_encoding.upper())
+    return None if codec is None else _decoded(raw, codec)
+
+
+def _decoded(raw: bytes, codec: str) -> tuple[str, str] | None:
     try:
         text = codecs.decode(raw, codec, "strict")
     except UnicodeError:

@@ -8,6 +8,7 @@ or older grammar than ours: UNKNOWN, the server tells.
 from __future__ import annotations
 
 import enum
+import functools
 from dataclasses import dataclass
 from typing import Final
 
@@ -41,6 +42,9 @@ class StepShape:
     reason: str | None = None
 
 
+_CACHED_TEXTS: Final = 1024
+_LONGEST_CACHED: Final = 8 * 1024
+
 _TRANSACTIONS: Final[dict[TransactionStmtKind | None, str]] = {
     TransactionStmtKind.TRANS_STMT_BEGIN: "BEGIN",
     TransactionStmtKind.TRANS_STMT_START: "START TRANSACTION",
@@ -62,6 +66,10 @@ _SHOWS: Final = (ast.ExplainStmt, ast.VariableShowStmt, ast.CallStmt)
 
 def classify(sql: str) -> StepShape:
     """Tell what kind of step a text is. Never raises."""
+    return (_cached if len(sql) <= _LONGEST_CACHED else _classify)(sql)
+
+
+def _classify(sql: str) -> StepShape:
     body = trimmed(sql)
     try:
         statements = parse(body)
@@ -75,6 +83,10 @@ def classify(sql: str) -> StepShape:
     if len(statements) > 1:
         return StepShape(StepKind.MULTI, body, len(statements))
     return StepShape(_kind(statements[0].stmt), body)
+
+
+# workflows of one kind run the same texts again and again: values are not in them
+_cached = functools.lru_cache(_CACHED_TEXTS)(_classify)
 
 
 def neutral(sql: str) -> str:

@@ -40,3 +40,5 @@ def test_only_whole_encodings_are_decoded() -> None:
     assert decode(b"\x81", "WIN1252") is None
     assert decode(b"a\0b", "UTF8") is None
     assert decode(b"a", "SJIS") is None
+    assert decode("é".encode(), "SQL_ASCII") == ("é", "utf-8")
+    assert decode(b"\xe9", "SQL_ASCII") == ("é", "latin-1")

@@ -51,6 +51,11 @@ def test_positions_map_back(statement: str, expected: str) -> None:
         assert inside or statement[original - 1] == character
 
 
+@pytest.mark.parametrize("expected", [expected for _, expected in pairs("become.sql")])
+def test_what_a_statement_becomes_stays(expected: str) -> None:
+    assert plan_text(expected, "utf-8").text is None
+
+
 def test_position_inside_an_edit_is_the_position_of_what_it_replaced() -> None:
     plan = Plan(b"", (Edit(2, 4, "abcdef"), Edit(6, 6, "xyz")))
     found = [plan.original_position(position) for position in range(1, 16)]
