@@ -24,7 +24,8 @@ ensure_venv() {
     python=$(find_python)
     wanted=$("$python" - <<'EOF'
 import hashlib, pathlib, sys
-print(hashlib.sha256(pathlib.Path("pyproject.toml").read_bytes()).hexdigest(), sys.version_info[:2])
+pyproject = pathlib.Path("pyproject.toml").resolve()
+print(hashlib.sha256(pyproject.read_bytes()).hexdigest(), sys.version_info[:2], pyproject)
 EOF
     )
     if [ -x "$VENV/bin/python" ] && [ "$(cat "$VENV/made-from" 2>/dev/null)" = "$wanted" ]; then
