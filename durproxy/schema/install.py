@@ -46,6 +46,15 @@ CREATE TABLE df._migrations (
 COMMENT ON SCHEMA df IS 'durable functions (durproxy)';
 """
 
+# Closes what runs with the owner's rights, in the transaction that brings it.
+SEAL = b"""
+DO $$ BEGIN
+    IF to_regprocedure('df._seal()') IS NOT NULL THEN
+        PERFORM df._seal();
+    END IF;
+END $$
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Migration:
@@ -187,6 +196,7 @@ def _apply(connection: psycopg.Connection, migration: Migration) -> bool:
                 )
             return False
         connection.execute(migration.text)
+        connection.execute(SEAL)
         connection.execute(
             "INSERT INTO df._migrations (version, name, sha256) VALUES (%s, %s, %s)",
             [migration.version, migration.name, migration.sha256],
@@ -209,7 +219,6 @@ def _refuse_newer(connection: psycopg.Connection) -> None:
 
 def _finish(connection: psycopg.Connection) -> None:
     def work() -> None:
-        connection.execute(b"SELECT df._seal()")
         connection.execute(
             "INSERT INTO df._settings (name, value) VALUES ('version', %s)"
             " ON CONFLICT (name) DO UPDATE SET value = excluded.value",

@@ -345,20 +345,20 @@ BEGIN
     ELSIF p_type = 'SLEEP' AND (v_query !~ '^[0-9]{1,11}$' OR v_query::bigint > 31557600000) IS NOT FALSE THEN
         PERFORM df._bad_node(p_number, format('sleep duration must be non-negative and at most 1000 years, got %s',
                                               coalesce(quote_literal(v_query), 'none')));
-    ELSIF p_type = 'IF' AND NOT p_node ? 'condition_node' THEN
+    ELSIF p_type NOT IN ('SQL', 'SLEEP') AND (v_query IS NOT NULL OR p_type = 'SIGNAL') THEN
         v_config := df._node_config(p_number, p_type, v_query);
-        IF v_config ->> 'condition_type' IS DISTINCT FROM 'result_has_rows' OR NOT v_config ? 'result_name' THEN
+    END IF;
+    IF p_type = 'IF' AND NOT p_node ? 'condition_node' THEN
+        IF (v_config @> '{"condition_type":"result_has_rows"}') IS NOT TRUE THEN
             PERFORM df._bad_node(p_number, 'an IF node needs a condition_node, or a condition_type with a result_name');
         END IF;
+        PERFORM df._checked_name(v_config ->> 'result_name');
     ELSIF p_type = 'SIGNAL' THEN
-        v_config := df._node_config(p_number, p_type, v_query);
-        IF coalesce(v_config ->> 'signal_name', '') = '' THEN
+        IF (jsonb_typeof(v_config -> 'signal_name') = 'string' AND v_config ->> 'signal_name' <> '') IS NOT TRUE THEN
             PERFORM df._bad_node(p_number, 'Signal name cannot be empty');
         ELSIF v_config ->> 'timeout_seconds' !~ '^0*[1-9][0-9]{0,9}$' THEN
             PERFORM df._bad_node(p_number, format('Timeout must be positive, got %s', v_config ->> 'timeout_seconds'));
         END IF;
-    ELSIF p_type = 'BREAK' THEN
-        PERFORM df._node_config(p_number, p_type, coalesce(v_query, '{}'));
     ELSIF p_type IN ('WAIT_SCHEDULE', 'HTTP', 'HTTP_MULTIPART') THEN
         PERFORM df._bad_node(p_number, 'node type ' || p_type || ' is not supported by this version', '0A000');
     END IF;

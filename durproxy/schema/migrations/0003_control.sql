@@ -68,7 +68,9 @@ DECLARE
     v_login boolean;
     v_super boolean;
 BEGIN
-    IF NEW.graph IS NULL THEN
+    IF TG_RELID <> 'df._instances'::regclass THEN  -- on another table anybody could write "submitted_by"
+        RAISE EXCEPTION 'this trigger is for df._instances only' USING ERRCODE = '42501';
+    ELSIF NEW.graph IS NULL THEN
         RAISE EXCEPTION 'durable function must not be null' USING ERRCODE = '22004',
             HINT = 'One of the parts that it was built from was null.';
     ELSIF length(NEW.label) > 1000 THEN
@@ -243,6 +245,9 @@ END $$;
 CREATE FUNCTION df._execute_command() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+    IF TG_RELID <> 'df._commands'::regclass THEN  -- on another table anybody could write "who"
+        RAISE EXCEPTION 'this trigger is for df._commands only' USING ERRCODE = '42501';
+    END IF;
     CASE NEW.verb
         WHEN 'cancel' THEN
             PERFORM df._do_cancel(NEW.who, NEW.instance_id, coalesce(NEW.payload, 'Cancelled by user'));

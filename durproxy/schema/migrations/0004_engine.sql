@@ -130,6 +130,17 @@ $$;
 -- ---------------------------------------------------------------------------------------------
 -- Steps
 
+-- What another instance's step may have left in the session: settings, temp tables, locks.
+CREATE FUNCTION df._clean_1() RETURNS void LANGUAGE plpgsql VOLATILE SECURITY INVOKER AS $$
+BEGIN
+    RESET SESSION AUTHORIZATION;
+    RESET ALL;
+    UNLISTEN *;
+    PERFORM pg_catalog.pg_advisory_unlock_all();
+    DISCARD TEMP;
+    DISCARD SEQUENCES;
+END $$;
+
 -- Runs one step and records its outcome, in the caller's rights and settings: one round trip, one
 -- commit. p_text is the step's SQL, with values in $1; with p_rows it is that SQL inside an
 -- aggregate that gives (count, rows as JSON, rows as record text). No SET clause and not STRICT:
@@ -138,7 +149,7 @@ $$;
 CREATE FUNCTION df._run_1(
     p_instance text, p_token uuid, p_nodes integer[], p_paths text[], p_rounds bigint[],
     p_node integer, p_path text, p_text text, p_rows boolean, p_values text[],
-    p_types json, p_decides "char", p_winner integer, p_back boolean)
+    p_types json, p_decides "char", p_winner integer, p_back boolean, p_clean boolean)
 RETURNS text LANGUAGE plpgsql VOLATILE SECURITY INVOKER AS $$
 DECLARE
     v_count bigint;
@@ -146,6 +157,9 @@ DECLARE
     v_exact text[];
     v_result text;
 BEGIN
+    IF p_clean THEN
+        PERFORM df._clean_1();
+    END IF;
     PERFORM pg_catalog.set_config('durproxy.instance', p_instance, true);
     IF p_rows THEN
         IF p_values IS NULL THEN

@@ -139,6 +139,8 @@ DECLARE
 BEGIN
     IF v_rows > 0 OR NOT p_parent.reached THEN
         RETURN v_rows > 0;
+    ELSIF p_parent.node_type IN ('RACE', 'LOOP') AND p_parent.status IS NULL THEN
+        RETURN false;    -- its frame is not open yet
     ELSIF p_parent.node_type = 'THEN' AND p_node.slot = 'right' THEN
         RETURN v_first.status = 'completed';
     ELSIF p_parent.node_type = 'LOOP' AND p_node.slot = 'condition' THEN
@@ -351,6 +353,8 @@ $$;
 -- Instances
 
 -- executions counts the rounds of a LOOP that is the whole graph; every other graph has one.
+-- Ordered inside, as the lists read it: an order asked for outside a security_barrier view does not
+-- reach the index, and a page would sort all instances of its role.
 CREATE VIEW df._own_listed WITH (security_barrier) AS
     SELECT i.id, i.label, i.status, i.created_at, i.completed_at, i.fmt,
         'execute_function_graph'::text AS function_name,
@@ -358,7 +362,8 @@ CREATE VIEW df._own_listed WITH (security_barrier) AS
                       WHERE c.instance_id = i.id AND c.node = 1 AND c.path = '' AND c.kind = 'LOOP'), 0) AS executions,
         CASE WHEN i.status = 'completed' THEN i.result::text ELSE i.error ->> 'message' END AS output
     FROM df._instances i
-    WHERE i.submitted_by = quote_ident(current_user)::regrole;
+    WHERE i.submitted_by = quote_ident(current_user)::regrole
+    ORDER BY i.created_at DESC, i.id DESC;
 
 CREATE FUNCTION df._list_limit(p_limit integer) RETURNS integer
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$

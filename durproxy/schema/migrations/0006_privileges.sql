@@ -1,6 +1,7 @@
 -- USAGE on the schema is the gate to what users call; what runs with the owner's rights is closed
--- to all but the owner, except where it checks by itself who calls. The installer runs this after
--- every upgrade, so that a later migration cannot forget it.
+-- to all but the owner, except where it checks by itself who calls: trigger functions too, which
+-- would otherwise act on rows of anybody's own table. The installer runs this with every migration,
+-- so that a later one cannot forget it.
 CREATE FUNCTION df._seal() RETURNS void
 LANGUAGE plpgsql AS $$
 DECLARE

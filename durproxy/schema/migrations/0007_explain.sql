@@ -114,7 +114,7 @@ BEGIN
 END $$;
 
 CREATE FUNCTION df._explain_graph(p_graph text) RETURNS text
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql STABLE STRICT SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_graph json;
 BEGIN
