@@ -1,0 +1,136 @@
+"""Fixture ``start_proxy``: the proxy process alone, without the rest of ``serve``."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import psycopg
+import pytest
+
+from durproxy.child import orders
+from durproxy.config import Settings
+from tests.fix_postgres import Database, Role
+from tests.waiting import wait_until
+
+_START = (
+    "import sys; from durproxy.child import run_child;"
+    " sys.exit(run_child('proxy', 0, [int(fd) for fd in sys.argv[1:]]))"
+)
+
+
+class Proxy:
+    """One running proxy process; its log is read as it comes."""
+
+    def __init__(self, settings: Settings, host: str) -> None:
+        self.log: list[dict[str, Any]] = []
+        self.other_output: list[str] = []
+        listener = socket.create_server((host, 0))
+        self.port = int(listener.getsockname()[1])
+        orders_read, orders_write = os.pipe()
+        ready_read, ready_write = os.pipe()
+        fds = (orders_read, ready_write, listener.fileno())
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", _START, *map(str, fds)],
+            pass_fds=fds,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.pid = self._process.pid
+        listener.close()
+        os.close(orders_read)
+        os.close(ready_write)
+        with os.fdopen(orders_write, "wb") as pipe:
+            pipe.write(orders(settings))
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+        with os.fdopen(ready_read, "rb") as pipe:
+            said = pipe.readline()
+        assert said == b"ready\n", "\n".join(self.other_output)
+
+    def dsn_for(self, database: Database, role: Role | None = None) -> str:
+        found = role or database.owner
+        return (
+            f"host=127.0.0.1 port={self.port} dbname={database.name}"
+            f" user={found.name} password={found.password}"
+        )
+
+    def connect(self, database: Database, role: Role | None = None) -> psycopg.Connection:
+        return psycopg.connect(self.dsn_for(database, role), autocommit=True)
+
+    def dial(self) -> socket.socket:
+        """A bare connection to it."""
+        return socket.create_connection(("127.0.0.1", self.port), timeout=20)
+
+    def wait_log(self, event: str) -> dict[str, Any]:
+        found = wait_until(
+            lambda: [line for line in list(self.log) if line["event"] == event], f"log {event}"
+        )
+        return found[0]
+
+    def memory(self) -> int:
+        """Its resident bytes."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        line = next(line for line in status.splitlines() if line.startswith("VmRSS"))
+        return int(line.split()[1]) * 1024
+
+    def descriptors(self) -> int:
+        return len(list(Path(f"/proc/{self.pid}/fd").iterdir()))
+
+    def terminate(self) -> None:
+        self._process.send_signal(signal.SIGTERM)
+
+    def wait(self, timeout: float = 20) -> int:
+        return self._process.wait(timeout)
+
+    def stop(self) -> None:
+        if self._process.poll() is None:
+            self.terminate()
+        code = self.wait()
+        self._reader.join()
+        assert self._process.stderr is not None
+        self._process.stderr.close()
+        assert code == 0, "\n".join(self.other_output)
+        assert not [line for line in self.log if line["event"] == "connection.failed"], self.log
+
+    def _read(self) -> None:
+        assert self._process.stderr is not None
+        for text in self._process.stderr:
+            try:
+                self.log.append(json.loads(text))
+            except ValueError:
+                self.other_output.append(text.rstrip())
+
+
+class StartProxy(Protocol):
+    """Starts a proxy with settings by field name."""
+
+    def __call__(self, upstream: str, *, host: str = ..., **settings: object) -> Proxy: ...
+
+
+@pytest.fixture
+def start_proxy(tmp_path: Path) -> Iterator[StartProxy]:
+    started: list[Proxy] = []
+
+    def start(upstream: str, *, host: str = "127.0.0.1", **settings: object) -> Proxy:
+        chosen: dict[str, Any] = {"runtime_dir": tmp_path, "drain_timeout": 1, **settings}
+        started.append(Proxy(Settings(upstream=upstream, **chosen), host))
+        return started[-1]
+
+    yield start
+    for proxy in started:
+        proxy.stop()
+
+
+@pytest.fixture
+def proxy(start_proxy: StartProxy, database: Database) -> Proxy:
+    """In front of ``database``."""
+    return start_proxy(database.dsn)
