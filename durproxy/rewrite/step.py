@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import enum
 import functools
+import re
 from dataclasses import dataclass
 from typing import Final
 
 from pglast import ast
-from pglast.enums import DiscardMode, TransactionStmtKind
+from pglast.enums import DiscardMode, ObjectType, TransactionStmtKind
 
 from durproxy.engine.core import lexer
 from durproxy.engine.core.lexer import TokenKind
@@ -60,7 +61,6 @@ _TRANSACTIONS: Final[dict[TransactionStmtKind | None, str]] = {
 _CURSORS: Final = (ast.DeclareCursorStmt, ast.FetchStmt, ast.ClosePortalStmt)
 _PREPARED: Final = (ast.PrepareStmt, ast.ExecuteStmt, ast.DeallocateStmt)
 _CHANGES: Final = (ast.InsertStmt, ast.UpdateStmt, ast.DeleteStmt, ast.MergeStmt)
-_TAKING_VALUES: Final = (ast.CallStmt, ast.CreateTableAsStmt, ast.ExplainStmt)
 _SHOWS: Final = (ast.ExplainStmt, ast.VariableShowStmt, ast.CallStmt)
 
 
@@ -69,7 +69,19 @@ def classify(sql: str) -> StepShape:
     return (_cached if len(sql) <= _LONGEST_CACHED else _classify)(sql)
 
 
+# What most steps are, told without a parse: a change that gives no rows, a plain SELECT. A word
+# that stands in a literal or a comment only sends the text the longer way.
+_CHANGE: Final = re.compile(
+    r"\s*(?:insert|update|delete)\b(?!.*(?:returning|;))", re.IGNORECASE | re.DOTALL
+)
+_SELECT: Final = re.compile(r"\s*select\b(?!.*(?:into|;))", re.IGNORECASE | re.DOTALL)
+
+
 def _classify(sql: str) -> StepShape:
+    if _CHANGE.match(sql):
+        return StepShape(StepKind.COMMAND, sql)
+    if _SELECT.match(sql):
+        return StepShape(StepKind.QUERY, sql)
     body = trimmed(sql)
     try:
         statements = parse(body)
@@ -82,6 +94,9 @@ def _classify(sql: str) -> StepShape:
         return StepShape(StepKind.REFUSED, body, len(statements), reasons[0])
     if len(statements) > 1:
         return StepShape(StepKind.MULTI, body, len(statements))
+    into = _into_clause(statements[0].stmt)
+    if into is not None:
+        return StepShape(StepKind.COMMAND, _created_as(body, into))
     return StepShape(_kind(statements[0].stmt), body)
 
 
@@ -122,11 +137,6 @@ def _kind(statement: Tree) -> StepKind:
 
 
 def _select_kind(statement: Tree) -> StepKind:
-    leftmost = statement
-    while leftmost.larg is not None:
-        leftmost = leftmost.larg
-    if leftmost.intoClause is not None:
-        return StepKind.COMMAND
     with_clause = statement.withClause
     changes = with_clause is not None and any(
         isinstance(cte.ctequery, _CHANGES) for cte in with_clause.ctes
@@ -134,9 +144,34 @@ def _select_kind(statement: Tree) -> StepKind:
     return StepKind.ROWS if changes else StepKind.QUERY
 
 
+def _into_clause(statement: Tree) -> Tree | None:
+    """Return the INTO of a SELECT, which stands in the first part of a UNION."""
+    while isinstance(statement, ast.SelectStmt) and statement.larg is not None:
+        statement = statement.larg
+    return statement.intoClause if isinstance(statement, ast.SelectStmt) else None
+
+
+def _created_as(body: str, into: Tree) -> str:
+    """Write SELECT INTO as CREATE TABLE AS, which can run inside a function."""
+    found = lexer.significant_tokens(body)
+    name = next(k for k, token in enumerate(found) if token.start == into.rel.location)
+    first = name - 1
+    while body[found[first].start : found[first].end].upper() != "INTO":
+        first -= 1
+    last = name
+    while last + 2 < len(found) and body[found[last + 1].start : found[last + 1].end] == ".":
+        last += 2
+    start, end = found[name].start, found[last].end
+    kind = {"t": "TEMPORARY ", "u": "UNLOGGED "}.get(into.rel.relpersistence, "")
+    select = body[: found[first].start] + body[end:]
+    return f"CREATE {kind}TABLE {body[start:end]} AS {select}"
+
+
 def takes_values(statement: Tree) -> bool:
     """Tell whether the server accepts bound values in a statement, and so references."""
-    return isinstance(statement, (ast.SelectStmt, *_CHANGES, *_TAKING_VALUES))
+    if isinstance(statement, ast.CreateTableAsStmt):
+        return statement.objtype == ObjectType.OBJECT_TABLE
+    return isinstance(statement, (ast.SelectStmt, ast.CallStmt, ast.ExplainStmt, *_CHANGES))
 
 
 def refusal(statement: Tree) -> str | None:

@@ -67,6 +67,7 @@ def test_right_expressions_pass(expression: str) -> None:
         ("'COMMIT'", "0A000", "COMMIT cannot be a step", "node 1"),
         ("'COPY t FROM STDIN'", "0A000", "COPY FROM STDIN cannot be a step", "node 1"),
         ("'SELECT 1' |=> 'x' ~> 'SET a = $x'", "0A000", "this kind of statement", "node 3"),
+        ("'VALUES (1)' |=> 'x' ~> 'CREATE VIEW v AS SELECT $x'", "0A000", "kind of", "node 3"),
         ("'SELECT 1' |=> 'x' ~> 'TABLE $x'", "42601", '"$x" cannot be used here', "node 3"),
         ("'SELECT 1' |=> 'x' ~> 'SELECT U&''$x'''", "22023", "this kind of string", "node 3"),
         ("'c' ?> 't' ~> 'u' !> 'e'", "22023", "left side of !> must be a ?>", "column 35"),

@@ -30,6 +30,9 @@ def test_limits() -> None:
         parse("SELECT " + "1+" * 30_000 + "1")
     with pytest.raises(TooLong):
         parse("SELECT '" + "a" * MAX_LENGTH + "'")
+    with pytest.raises(TooLong):
+        parse("SELECT 1 " + "+-" * 200 + "1")
+    parse("SELECT 1 -- " + "-" * 200)
     parse("SELECT '" + "a b " * (MAX_LENGTH // 5) + "'")
 
 

@@ -95,6 +95,27 @@ def test_any_text_is_classified(sql: str) -> None:
     classify(neutral(sql.replace("\0", "")))
 
 
+@pytest.mark.parametrize(
+    ("sql", "body"),
+    [
+        ("SELECT 1 AS a INTO t", "CREATE TABLE t AS SELECT 1 AS a "),
+        (
+            'WITH q AS (SELECT 1) SELECT * INTO TEMP TABLE s."my t" FROM q;',
+            'CREATE TEMPORARY TABLE s."my t" AS WITH q AS (SELECT 1) SELECT *  FROM q',
+        ),
+        (
+            "SELECT 'INTO x' INTO UNLOGGED t UNION SELECT 'b'",
+            "CREATE UNLOGGED TABLE t AS SELECT 'INTO x'  UNION SELECT 'b'",
+        ),
+    ],
+)
+def test_select_into_is_written_as_create_table(sql: str, body: str) -> None:
+    shape = classify(sql)
+    assert shape.kind is StepKind.COMMAND
+    assert shape.body == body
+    assert classify(body).kind is StepKind.COMMAND
+
+
 def test_long_text_is_not_parsed() -> None:
     assert classify("SELECT " + "1+" * 6_000 + "1;").kind is StepKind.UNKNOWN
     assert classify("SELECT '" + "x" * 70_000 + "';").body.endswith("x'")
