@@ -16,25 +16,17 @@ from pglast import ast
 from pglast.enums import A_Expr_Kind
 
 from durproxy.engine.core.validate import OPAQUE, Problem, name_problem
+from durproxy.rewrite.constants import Constant, Unknown, constant
 from durproxy.rewrite.dsl import SIGNATURES, arguments, function_name, operator_name
 from durproxy.rewrite.parse import Tree, qualified_name
 
 Node = dict[str, Any]
 
 
-class _Unknown:
-    """A value that only the running statement has."""
-
-
-UNKNOWN: Final = _Unknown()
-#: A constant's text, None for NULL.
-Constant = str | None
-
 _NODE_TYPES: Final = {
     *("SQL", "THEN", "IF", "JOIN", "RACE", "LOOP", "BREAK", "SLEEP", "SIGNAL"),
     *("WAIT_SCHEDULE", "HTTP", "HTTP_MULTIPART"),
 }
-_TEXT_TYPES: Final = frozenset({"text", "varchar"})
 _FUNCTION_OF: Final = {"~>": "seq", "&": "join", "|": "race", "?>": "if_then_op"}
 
 
@@ -126,7 +118,7 @@ class _Reader:
             if function is not None:
                 return self._located(self._call(function, expression), expression.location)
         value = constant(expression)
-        if isinstance(value, _Unknown):
+        if isinstance(value, Unknown):
             return _opaque()
         return None if value is None else self._wrapped(value, expression)
 
@@ -162,10 +154,10 @@ class _Reader:
             return self._else(left, right, operator)
         return None if left is None or right is None else _BUILDERS[_FUNCTION_OF[name]](left, right)
 
-    def _named(self, node: Node | None, name: Constant | _Unknown) -> Node | None:
+    def _named(self, node: Node | None, name: Constant | Unknown) -> Node | None:
         if node is None or name is None:
             return None
-        if isinstance(name, _Unknown):
+        if isinstance(name, Unknown):
             return _opaque()
         if name_problem(node.get("result_name")) is None:  # else the server has raised by then
             node.pop("result_name", None)  # naming again replaces the name, as the last key
@@ -205,7 +197,7 @@ class _Reader:
 
     def sql_call(self, given: dict[str, Tree]) -> Node | None:
         value = _argument(given, "query")
-        if isinstance(value, _Unknown) or value is None:
+        if isinstance(value, Unknown) or value is None:
             return None if value is None else _opaque()
         node = _leaf("SQL", value)
         self._note(node, given["query"])
@@ -213,7 +205,7 @@ class _Reader:
 
     def sleep_call(self, given: dict[str, Tree]) -> Node | None:
         value = _argument(given, "seconds")
-        if isinstance(value, _Unknown):
+        if isinstance(value, Unknown):
             return _opaque()
         if value is None:
             return None
@@ -221,14 +213,14 @@ class _Reader:
 
     def break_call(self, given: dict[str, Tree]) -> Node | None:
         value = _argument(given, "value")
-        if isinstance(value, _Unknown):
+        if isinstance(value, Unknown):
             return {"node_type": "BREAK"}
         return _leaf("BREAK", _json({"break_value": value}))
 
     def signal_call(self, given: dict[str, Tree]) -> Node | None:
         name = _argument(given, "name")
         timeout = _argument(given, "timeout_seconds")
-        if isinstance(name, _Unknown) or isinstance(timeout, _Unknown):
+        if isinstance(name, Unknown) or isinstance(timeout, Unknown):
             return _opaque()
         if not name or not (timeout is None or timeout.isdigit()):
             return _opaque()  # the server raises at once
@@ -250,7 +242,7 @@ class _Reader:
             return _opaque()
         name = constant(given["result_name"])
         then, otherwise = (self.node(given[key]) for key in ("then_branch*", "else_branch*"))
-        if isinstance(name, _Unknown):
+        if isinstance(name, Unknown):
             return _opaque()
         if name is None or then is None or otherwise is None:
             return None
@@ -275,41 +267,7 @@ class _Reader:
             self._reading.problems.append((expression, _misplaced_concatenation(expression)))
 
 
-def constant(node: Tree) -> Constant | _Unknown:
-    """Return the text of a constant; concatenations and casts to text of constants count."""
-    if isinstance(node, ast.A_Const):
-        if node.isnull:
-            return None
-        if isinstance(node.val, ast.String):
-            return str(node.val.sval)
-        return str(node.val.ival) if isinstance(node.val, ast.Integer) else UNKNOWN
-    if isinstance(node, ast.TypeCast):
-        return constant(node.arg) if _is_text_type(node.typeName) else UNKNOWN
-    if isinstance(node, ast.A_Expr):
-        return _concatenated(node)
-    return UNKNOWN
-
-
-def _is_text_type(name: Tree) -> bool:
-    plain = not name.arrayBounds and not name.typmods
-    return plain and qualified_name(name.names)[-1] in _TEXT_TYPES
-
-
-def _concatenated(node: Tree) -> Constant | _Unknown:
-    parts: list[str] = []
-    while isinstance(node, ast.A_Expr):
-        if node.kind != A_Expr_Kind.AEXPR_OP or qualified_name(node.name) != ("||",):
-            return UNKNOWN
-        right = constant(node.rexpr)
-        if not isinstance(right, str):
-            return UNKNOWN
-        parts.append(right)
-        node = node.lexpr
-    first = constant(node)
-    return first + "".join(reversed(parts)) if isinstance(first, str) else UNKNOWN
-
-
-def _argument(given: dict[str, Tree], parameter: str) -> Constant | _Unknown:
+def _argument(given: dict[str, Tree], parameter: str) -> Constant | Unknown:
     return constant(given[parameter]) if parameter in given else None
 
 

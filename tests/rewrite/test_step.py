@@ -38,7 +38,7 @@ from durproxy.rewrite.step import StepKind, classify, neutral
         ("NOTIFY a", StepKind.COMMAND),
         ("SELECT 1; SELECT 2", StepKind.MULTI),
         ("SELEC 1", StepKind.UNKNOWN),
-        ("SELECT '", StepKind.UNKNOWN),
+        ("VALUES ('", StepKind.UNKNOWN),
         ("COMMIT", StepKind.REFUSED),
         ("ROLLBACK", StepKind.REFUSED),
         ("SAVEPOINT a", StepKind.REFUSED),
