@@ -227,10 +227,10 @@ def test_rows_come_back_exactly(server: Server) -> None:
     @given(st.lists(st.tuples(st.none() | HOSTILE, st.none() | st.integers(-9, 9)), max_size=5))
     def check(rows: list[tuple[str | None, int | None]]) -> None:
         value = Rows(
-            [("Some text", TEXT), ("n", "pg_catalog.int4")],
+            [('a "$x" text', TEXT), ("n", "pg_catalog.int4")],
             [[text, None if n is None else str(n)] for text, n in rows],
         )
-        assert server.rows('SELECT "Some text" FROM $x.*', x=value) == [t for t, _ in rows]
+        assert server.rows('SELECT "a ""$x"" text" FROM $x.*', x=value) == [t for t, _ in rows]
         assert server.rows("SELECT (r.b + 1)::text FROM $x.* r(a, b)", x=value) == [
             None if n is None else str(n + 1) for _, n in rows
         ]
