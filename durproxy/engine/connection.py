@@ -97,6 +97,7 @@ class Connection:
         self._pgconn = pgconn
         self._prepared: set[bytes] = set()
         self.busy = False
+        self.session_of: str | None = None  # the instance whose steps have used the session
 
     @classmethod
     async def connect(cls, conninfo: str) -> Connection:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import datetime
+from functools import lru_cache
 
 import trio
 
 from durproxy.engine.core.actions import FinishInstance
 from durproxy.engine.core.advance import Execution
-from durproxy.engine.core.graph import parse_graph
+from durproxy.engine.core.graph import Graph, parse_graph
 from durproxy.engine.core.states import Checkpoint, InstanceStatus, Key, StepError
 from durproxy.engine.core.validate import validate
 from durproxy.engine.pools import RolePools
@@ -21,6 +22,9 @@ from durproxy.errors import DurproxyError, LanguageError
 from durproxy.log import get_logger
 
 _log = get_logger(__name__)
+
+_SHARED_GRAPHS = 500
+_LARGEST_SHARED = 16_384  # characters
 
 
 class Holding:
@@ -138,10 +142,18 @@ def _checked(claim: Claim, checkpoints: dict[Key, Checkpoint]) -> tuple[str, Exe
         raise LanguageError(
             "the role that started this instance no longer exists", sqlstate="42704"
         )
-    graph = parse_graph(claim.graph)
-    if claim.fresh:
-        for problem in validate(json.loads(claim.graph)):
-            raise LanguageError(
-                problem.message, node=problem.node, sqlstate=problem.sqlstate, hint=problem.hint
-            )
+    cached = len(claim.graph) <= _LARGEST_SHARED
+    graph = _shared_graph(claim.graph) if cached else _valid_graph(claim.graph)
     return claim.role, Execution(graph, checkpoints)
+
+
+def _valid_graph(text: str) -> Graph:
+    for problem in validate(json.loads(text)):
+        raise LanguageError(
+            problem.message, node=problem.node, sqlstate=problem.sqlstate, hint=problem.hint
+        )
+    return parse_graph(text)
+
+
+# workflows of one kind have the same graph: nothing in it changes once it is built
+_shared_graph = lru_cache(_SHARED_GRAPHS)(_valid_graph)

@@ -1,8 +1,7 @@
 """Bounded pools of connections: one for the store, one for each role that steps run as.
 
-A connection goes back only when it is idle outside a transaction; any other is closed. A step
-connection that passes to another instance is cleaned first, so that no instance sees the session
-of another one. Nothing here reconnects by itself: a new connection is made when there is work.
+A connection goes back only when it is idle outside a transaction; any other is closed. Nothing here
+reconnects by itself: a new connection is made when there is work.
 """
 
 from __future__ import annotations
@@ -14,24 +13,8 @@ import trio
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from durproxy.engine.connection import Connection
-from durproxy.errors import DurproxyError
 
-# What a step may have left in its session. Prepared statements stay: ours is among them.
-_CLEAN = (
-    "RESET SESSION AUTHORIZATION; RESET ALL; CLOSE ALL; UNLISTEN *; "
-    "SELECT pg_catalog.pg_advisory_unlock_all(); DISCARD TEMP; DISCARD SEQUENCES"
-)
 _CANCEL_TIMEOUT = 2.0  # seconds for a cancelled connection's last words
-
-
-class PooledConnection:
-    """A connection, and what the pool remembers of it."""
-
-    __slots__ = ("connection", "used_by")
-
-    def __init__(self, connection: Connection) -> None:
-        self.connection = connection
-        self.used_by: str | None = None  # the instance whose session it holds
 
 
 class Pool:
@@ -40,46 +23,30 @@ class Pool:
     def __init__(self, conninfo: str, size: int) -> None:
         self._conninfo = conninfo
         self._free = trio.Semaphore(size)
-        self._idle: list[PooledConnection] = []
+        self._idle: list[Connection] = []
         self._closed = False
 
     @asynccontextmanager
-    async def connection(self, instance: str | None = None) -> AsyncIterator[Connection]:
-        """A connection for one task; for `instance`, with a session that is clean for it.
-
-        Raises UpstreamUnreachable.
-        """
+    async def connection(self) -> AsyncIterator[Connection]:
+        """A connection for one task. Raises UpstreamUnreachable."""
         async with self._free:
-            pooled = await self._take(instance)
+            connection = await self._take()
             try:
-                yield pooled.connection
+                yield connection
             finally:
-                await self._give_back(pooled)
+                await self._give_back(connection)
 
-    async def _take(self, instance: str | None) -> PooledConnection:
+    async def _take(self) -> Connection:
         while self._idle:
-            pooled = self._idle.pop()
-            if not pooled.connection.usable or not await self._cleaned(pooled, instance):
-                pooled.connection.close()
-                continue
-            return pooled
-        pooled = PooledConnection(await Connection.connect(self._conninfo))
-        pooled.used_by = instance
-        return pooled
+            connection = self._idle.pop()
+            if connection.usable:
+                return connection
+            connection.close()
+        return await Connection.connect(self._conninfo)
 
-    async def _cleaned(self, pooled: PooledConnection, instance: str | None) -> bool:
-        if instance is not None and pooled.used_by != instance:
-            try:
-                await pooled.connection.script(_CLEAN)
-            except DurproxyError:
-                return False
-            pooled.used_by = instance
-        return True
-
-    async def _give_back(self, pooled: PooledConnection) -> None:
-        connection = pooled.connection
+    async def _give_back(self, connection: Connection) -> None:
         if connection.usable and not self._closed:
-            self._idle.append(pooled)
+            self._idle.append(connection)
             return
         if connection.busy:  # cancelled in mid-flight: stop the statement on the server too
             with trio.move_on_after(_CANCEL_TIMEOUT, shield=True):
@@ -89,8 +56,8 @@ class Pool:
     def close_idle(self) -> None:
         """Close what nobody uses now, and later what comes back."""
         self._closed = True
-        for pooled in self._idle:
-            pooled.connection.close()
+        for connection in self._idle:
+            connection.close()
         self._idle.clear()
 
 

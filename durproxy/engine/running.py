@@ -284,7 +284,7 @@ class RunningInstance:
                 connection = await self._keep_connection()
                 result = await run_step(connection, self._shapes, self.claim, action)
             else:
-                async with self._pool.connection(self.claim.id) as connection:
+                async with self._pool.connection() as connection:
                     result = await run_step(connection, self._shapes, self.claim, action)
         except StepFailure as failure:
             return await self._fail(action, failure.error)
@@ -302,9 +302,7 @@ class RunningInstance:
 
     async def _keep_connection(self) -> Connection:
         if self._connection is None:
-            self._connection = await self._own.enter_async_context(
-                self._pool.connection(self.claim.id)
-            )
+            self._connection = await self._own.enter_async_context(self._pool.connection())
         return self._connection
 
     async def _let_go(self) -> None:

@@ -9,7 +9,7 @@ What a failure means:
     refused by df._finish_1 (WF00x)    nothing was kept, look again           -> LostHold
     40001, 40P01, lock wait in finish  nothing was kept, run it again         -> here, bounded
     a type that has changed (WF004)    nothing was kept, ask and run again    -> here
-    25001, 2D000                       it must not be in a transaction        -> alone, at least once
+    25001, 2D000                       it must not be in a transaction       -> alone, at least once
     connection lost                    whether it committed is not known      -> ConnectionLost
     anything else                      the step's own error                   -> StepFailure
 """
@@ -24,13 +24,14 @@ from durproxy.engine.connection import Connection, ServerError
 from durproxy.engine.core.actions import ClosesRace, EndsInstance, RunStep
 from durproxy.engine.core.states import StepError, StepResult
 from durproxy.engine.encoding import frames_literals
+from durproxy.engine.session import UNKNOWN, clean_session, is_foreign
 from durproxy.engine.step_text import ReadyStep, Shapes, StepFailure, prepare_step
 from durproxy.engine.store import Claim, lost_hold, types_json
 from durproxy.engine.trigger import passed
 
 _RUN = (
     "SELECT df._run_1($1, $2::uuid, $3::integer[], $4::text[], $5::bigint[], $6::integer, $7, $8, "
-    '$9::boolean, $10::text[], $11::json, $12::"char", $13::integer, $14::boolean)'
+    '$9::boolean, $10::text[], $11::json, $12::"char", $13::integer, $14::boolean, $15::boolean)'
 )
 _FINISH = (
     "SELECT df._finish_1($1, $2::uuid, $3::integer[], $4::text[], $5::bigint[], $6::integer, $7, "
@@ -71,6 +72,8 @@ async def _attempt(
     connection: Connection, claim: Claim, action: RunStep, ready: ReadyStep
 ) -> StepResult:
     back = bool(action.node.use) and action.decides != EndsInstance()
+    clean = is_foreign(connection, claim)
+    connection.session_of = UNKNOWN  # until the cleaning has committed with the step
     passed("step.before")
     try:
         answer = await connection.call(
@@ -79,7 +82,8 @@ async def _attempt(
             (
                 claim.id, claim.token, *frames_literals(action.scopes),
                 str(action.key.node), action.key.path, ready.text, "t" if ready.rows else "f",
-                ready.values, types_json(ready.types), *_decision(action), "t" if back else "f",
+                ready.values, types_json(ready.types), *_decision(action),
+                "t" if back else "f", "t" if clean else "f",
             ),
             lambda: passed("step.sent"),
         )  # fmt: skip
@@ -88,6 +92,7 @@ async def _attempt(
             raise
         return await _run_alone(connection, claim, action, ready)
     passed("step.after")
+    connection.session_of = claim.id
     sent_back = answer.one()[0]
     if sent_back is None:
         return StepResult(None)
@@ -106,6 +111,8 @@ async def _run_alone(
                 node=action.key.node,
             )
         )  # fmt: skip
+    await clean_session(connection, claim)
+    connection.session_of = UNKNOWN
     await connection.script(ready.plain)
     await connection.call(
         "finish",

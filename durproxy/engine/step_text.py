@@ -12,7 +12,6 @@ import re
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 from durproxy.engine.connection import Column, Connection
 from durproxy.engine.core.actions import RunStep
@@ -21,6 +20,7 @@ from durproxy.engine.core.graph import Use
 from durproxy.engine.core.references import quote_name, render, substitute_variables
 from durproxy.engine.core.states import StepError
 from durproxy.engine.encoding import array_literal
+from durproxy.engine.session import clean_session
 from durproxy.engine.store import Claim
 from durproxy.errors import LanguageError
 from durproxy.rewrite.step import StepKind, StepShape, classify
@@ -41,8 +41,6 @@ _NUMERIC = 1700
 _FLOATS = (700, 701)
 _STAR = re.compile(r"(?<!count\()\*|\btable\b", re.IGNORECASE)
 _SHAPES = 2000  # statements whose columns are remembered, for each role
-
-_classified = lru_cache(maxsize=2000)(classify)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +73,12 @@ class Shapes:
     def __init__(self) -> None:
         self._known: OrderedDict[str, tuple[_Typed, ...]] = OrderedDict()
 
-    async def of(self, connection: Connection, text: str) -> tuple[_Typed, ...]:
+    async def of(self, connection: Connection, claim: Claim, text: str) -> tuple[_Typed, ...]:
         known = self._known.get(text)
         if known is not None:
             self._known.move_to_end(text)
             return known
+        await clean_session(connection, claim)  # a foreign search_path would find other tables
         typed = await _described(connection, text)
         if not _STAR.search(text):
             self._known[text] = typed
@@ -133,7 +132,7 @@ async def prepare_step(
     values = array_literal(bound) if bound else None
     columns: tuple[_Typed, ...] = ()
     if shape.kind not in (StepKind.COMMAND, StepKind.MULTI):
-        columns = await shapes.of(connection, shape.body)
+        columns = await shapes.of(connection, claim, shape.body)
     rows = bool(columns) or shape.kind is StepKind.QUERY
     use = action.node.use
     text = _with_rows(shape, columns, values is not None, use) if rows else shape.body
@@ -155,7 +154,7 @@ def _rendered(claim: Claim, action: RunStep) -> tuple[StepShape, list[str | None
         raise StepFailure(
             StepError(error.message, error.code, hint=error.hint, node=node)
         ) from None
-    shape = _classified(text)
+    shape = classify(text)
     if shape.kind is StepKind.REFUSED:
         raise StepFailure(StepError(shape.reason or "refused", "0A000", node=node))
     return shape, bound

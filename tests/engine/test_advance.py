@@ -316,7 +316,8 @@ def _extent(graph: Graph, number: int, path: str, effects: set[Key]) -> tuple[st
 def _combined(graph: Graph, extents: list[str]) -> str:
     kind = graph["node_type"]
     if kind == "RACE":
-        assert extents.count("whole") <= 1, "both branches of a race are whole"
+        if _ends_with_a_step(graph["left_node"]) and _ends_with_a_step(graph["right_node"]):
+            assert extents.count("whole") <= 1, "both branches of a race are whole"
         if "silent" in extents and "whole" not in extents:
             return "silent"  # a branch without effects may have won
         return "whole" if "whole" in extents else _mixed(extents)
@@ -332,6 +333,15 @@ def _combined(graph: Graph, extents: list[str]) -> str:
         for before, after in zip(loud, loud[1:], strict=False):
             assert before == "whole" or after == "none", "a later step ran before an earlier one"
     return _mixed(extents)
+
+
+def _ends_with_a_step(graph: Graph) -> bool:
+    """The branch's last step decides the race in its own commit; others take one more commit."""
+    if graph["node_type"] == "THEN":
+        return _ends_with_a_step(graph["right_node"])
+    if graph["node_type"] == "IF":
+        return _ends_with_a_step(graph["left_node"]) and _ends_with_a_step(graph["right_node"])
+    return bool(graph["node_type"] == "SQL")
 
 
 def _mixed(extents: list[str]) -> str:

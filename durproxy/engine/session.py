@@ -1,0 +1,25 @@
+"""Whose session a pooled step connection holds, and cleaning it for the next instance.
+
+Steps of one instance may find settings, temp tables and locks that its earlier steps left, or may
+not, since the connection may be another one; steps of another instance never do. The cleaning rides
+in the next step's own statement, so it costs no round trip, and commits or rolls back with it.
+"""
+
+from __future__ import annotations
+
+from durproxy.engine.connection import Connection
+from durproxy.engine.store import Claim
+
+UNKNOWN = "?"  # a statement that may have changed the session has failed, or is under way
+
+
+def is_foreign(connection: Connection, claim: Claim) -> bool:
+    """The session may hold what another instance left."""
+    return connection.session_of not in (None, claim.id)
+
+
+async def clean_session(connection: Connection, claim: Claim) -> None:
+    """Clean now, where no statement of ours is there to do it."""
+    if is_foreign(connection, claim):
+        await connection.run("SELECT df._clean_1()")
+        connection.session_of = None
