@@ -242,11 +242,10 @@ class Link:
             )
 
     def end_with(self, farewell: backend.ErrorResponse) -> None:
-        """End the session in the protocol's words, to both sides."""
+        """End the session in the protocol's words, to both sides, neither of which is talking."""
         self.up.forward(memoryview(TERMINATE))
         self.down.forward(memoryview(farewell.encode()))
-        if self.state is not State.CLOSED:
-            self.down.finish()
+        self.close("drained")
 
     def maybe_close(self) -> None:
         """Close when nothing can be said any more; a client that lingers gets a little time."""

@@ -1,0 +1,58 @@
+"""SIGTERM: no new clients, idle ones say goodbye, busy ones finish first, all of it bounded."""
+
+from __future__ import annotations
+
+import psycopg
+import pytest
+
+from durproxy.wire.frontend import Query
+from tests.fix_postgres import Database
+from tests.relay.conftest import Proxy, StartProxy
+from tests.relay.peers import log_in, sqlstate_of
+
+
+def test_idle_sessions_end_with_57p01_and_busy_ones_at_their_commit(
+    start_proxy: StartProxy, database: Database
+) -> None:
+    proxy = start_proxy(database.dsn, drain_timeout=20)
+    role = database.add_role(login="by_trust")
+    with (
+        log_in(proxy.dial(), role.name, database.name) as idle,
+        log_in(proxy.dial(), role.name, database.name) as busy,
+    ):
+        busy.send(Query(b"BEGIN").encode())
+        busy.until_ready()
+        proxy.terminate()
+        assert sqlstate_of(idle.receive()) == "57P01"
+        assert idle.is_closed()
+        busy.send(Query(b"SELECT 1").encode())
+        assert busy.until_ready()[-1] == ("Z", b"T")
+        busy.send(Query(b"COMMIT").encode())
+        assert busy.until_ready()[-1] == ("Z", b"I")
+        assert sqlstate_of(busy.receive()) == "57P01"
+        assert busy.is_closed()
+        assert proxy.wait() == 0
+    assert proxy.wait_log("proxy.drained")["cut"] == 0
+
+
+def test_the_drain_is_bounded(start_proxy: StartProxy, database: Database) -> None:
+    proxy = start_proxy(database.dsn, drain_timeout=0.3)
+    with proxy.connect(database) as connection:
+        connection.execute("BEGIN")
+        proxy.terminate()
+        assert proxy.wait() == 0
+        with pytest.raises(psycopg.OperationalError):
+            connection.execute("SELECT 1")
+    assert proxy.wait_log("proxy.drained")["cut"] == 1
+
+
+def test_no_new_clients_while_draining(start_proxy: StartProxy, database: Database) -> None:
+    proxy: Proxy = start_proxy(database.dsn, drain_timeout=20)
+    with proxy.connect(database) as connection:
+        connection.execute("BEGIN")
+        proxy.terminate()
+        proxy.wait_log("proxy.draining")
+        with pytest.raises(psycopg.OperationalError, match="refused"):
+            proxy.connect(database)
+        connection.execute("COMMIT")
+        assert proxy.wait() == 0

@@ -1,0 +1,189 @@
+"""df.await_instance without an engine: the test itself ends the instances, and looks who waits."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from durproxy.bus import LocalBus
+from durproxy.wire.frontend import Query
+from tests.fix_postgres import Database, Role
+from tests.relay.conftest import Proxy, StartProxy
+from tests.relay.peers import RawPeer, log_in, sqlstate_of
+from tests.waiting import wait_until
+
+
+@pytest.fixture
+def proxy(start_proxy: StartProxy, home: Database) -> Proxy:
+    return start_proxy(home.dsn)
+
+
+@pytest.fixture
+def role(home: Database) -> Role:
+    """Needs no password, and may use df."""
+    role = home.add_role(login="by_trust")
+    with home.connect() as owner:
+        owner.execute("SELECT df.grant_usage(%s)", [role.name])
+    return role
+
+
+@pytest.fixture
+def peer(proxy: Proxy, home: Database, role: Role) -> Iterator[RawPeer]:
+    with log_in(proxy.dial(), role.name, home.name) as peer:
+        yield peer
+
+
+def start(home: Database, role: Role) -> str:
+    with home.connect(role) as connection:
+        [instance] = connection.execute("SELECT df.start('SELECT 1')").fetchone() or [None]
+        return str(instance)
+
+
+def end(home: Database, instance: str) -> None:
+    with home.connect() as owner:
+        owner.execute(
+            "UPDATE df._instances SET status = 'completed', ready_at = NULL, owner = NULL,"
+            " token = NULL, completed_at = now(), result = '{}' WHERE id = %s",
+            [instance],
+        )
+
+
+def activity(home: Database, role: Role) -> tuple[str, str]:
+    """The state of the role's one backend, and the statement that it had last."""
+    with home.connect("postgres") as admin:
+        [row] = admin.execute(
+            "SELECT state, query FROM pg_stat_activity WHERE usename = %s", [role.name]
+        ).fetchall()
+    return row
+
+
+def await_text(instance: str, timeout: int = 30) -> bytes:
+    return Query(f"SELECT df.await_instance('{instance}', {timeout})".encode()).encode()
+
+
+def test_no_backend_waits_with_a_held_client(peer: RawPeer, home: Database, role: Role) -> None:
+    instance = start(home, role)
+    peer.send(await_text(instance))
+    time_held = time.monotonic() + 1.2  # more than one question to the home schema
+    wait_until(lambda: time.monotonic() > time_held, "some time has passed")
+    state, query = activity(home, role)
+    assert (state, "await_instance" in query) == ("idle", False)
+    end(home, instance)
+    messages = peer.until_ready()
+    assert [kind for kind, _ in messages] == ["T", "D", "C", "Z"]
+    assert b"await_instance\0" in messages[0][1]
+    assert b"completed" in messages[1][1]
+    assert "df_held" in activity(home, role)[1]
+
+
+def test_an_engine_on_the_bus_is_faster_than_the_next_question(
+    peer: RawPeer, home: Database, role: Role, tmp_path: Path
+) -> None:
+    instance = start(home, role)
+    with LocalBus(tmp_path, "engine-0") as bus:
+        peer.send(await_text(instance))
+        end(home, instance)
+        bus.tell_proxies_ended(instance)
+        assert peer.until_ready()[-1] == ("Z", b"I")
+
+
+def test_a_timeout_is_waited_for_once(peer: RawPeer, home: Database, role: Role) -> None:
+    instance = start(home, role)
+    began = time.monotonic()
+    peer.send(await_text(instance, 1))
+    messages = peer.until_ready()
+    assert 0.9 < time.monotonic() - began < 1.8
+    assert sqlstate_of(messages[-2]) == "WF010"
+
+
+@pytest.mark.parametrize("text", ["00000000", "not an id"])
+def test_an_unknown_instance_is_the_servers_to_answer(peer: RawPeer, text: str) -> None:
+    peer.send(await_text(text, 1))
+    assert peer.until_ready()[0][0] in "ET"
+
+
+def test_anothers_instance_is_not_waited_for_here(
+    peer: RawPeer, home: Database, role: Role
+) -> None:
+    with home.connect() as owner:
+        [instance] = owner.execute("SELECT df.start('SELECT 1')").fetchone() or [None]
+    peer.send(await_text(str(instance), 2))
+    wait_until(lambda: "df.await_instance" in activity(home, role)[1], "the server has it")
+    peer.until_ready()
+
+
+def test_nothing_is_held_in_a_transaction(peer: RawPeer, home: Database, role: Role) -> None:
+    instance = start(home, role)
+    peer.send(Query(b"BEGIN").encode())
+    peer.until_ready()
+    peer.send(await_text(instance, 20))
+    wait_until(lambda: activity(home, role)[0] == "active", "the server waits itself")
+    end(home, instance)
+    assert peer.until_ready()[-1] == ("Z", b"T")
+
+
+@pytest.mark.parametrize("before", [b"SELECT 1;", b"SELECT 1 UNION ALL SELECT 2;"])
+def test_nothing_is_held_beside_another_statement(
+    peer: RawPeer, home: Database, role: Role, before: bytes
+) -> None:
+    instance = start(home, role)
+    both = before + f" SELECT df.await_instance('{instance}', 20)".encode()
+    peer.send(Query(both).encode())
+    wait_until(lambda: activity(home, role)[0] == "active", "the server waits itself")
+    end(home, instance)
+    peer.until_ready()
+
+
+def test_a_client_that_leaves_while_held(proxy: Proxy, home: Database, role: Role) -> None:
+    instance = start(home, role)
+    before = proxy.descriptors()
+    with log_in(proxy.dial(), role.name, home.name) as peer:
+        peer.send(await_text(instance))
+        wait_until(lambda: proxy.descriptors() > before, "it is connected")
+    with home.connect("postgres") as admin:
+        wait_until(
+            lambda: (
+                admin.execute(
+                    "SELECT count(*) FROM pg_stat_activity WHERE usename = %s", [role.name]
+                ).fetchone()
+                == (0,)
+            ),
+            "its backend is gone",
+        )
+
+
+def test_a_statement_timeout_is_respected(proxy: Proxy, home: Database, role: Role) -> None:
+    with home.connect("postgres") as admin:
+        admin.execute(f"ALTER ROLE {role.name} SET statement_timeout = '2s'")
+    instance = start(home, role)
+    with log_in(proxy.dial(), role.name, home.name) as peer:
+        peer.send(await_text(instance))
+        assert sqlstate_of(peer.until_ready()[-2]) == "57014"
+
+
+def test_many_holds(proxy: Proxy, home: Database, role: Role) -> None:
+    instance = start(home, role)
+    peers = [log_in(proxy.dial(), role.name, home.name) for _ in range(50)]
+    for peer in peers:
+        peer.send(await_text(instance))
+    end(home, instance)
+    for peer in peers:
+        assert b"completed" in peer.until_ready()[1][1]
+        peer.socket.close()
+
+
+@pytest.mark.parametrize("prepared", [False, True])
+def test_extended_protocol(proxy: Proxy, home: Database, role: Role, prepared: bool) -> None:
+    with proxy.connect(home, role) as connection:
+        connection.prepare_threshold = 0 if prepared else None
+        for _ in range(3):
+            instance = start(home, role)
+            ending = threading.Timer(0.3, end, (home, instance))
+            ending.start()
+            found = connection.execute("SELECT df.await_instance(%s, %s)", [instance, 20])
+            assert found.fetchone() == ("completed",)
+            ending.join()

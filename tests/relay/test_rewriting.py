@@ -1,0 +1,87 @@
+"""Statements on their way: rewritten, mapped back, read elsewhere, or left alone."""
+
+from __future__ import annotations
+
+import psycopg
+import pytest
+from psycopg import pq
+
+from tests.fix_postgres import Database
+from tests.relay.conftest import Proxy, StartProxy
+
+LONG = " || ''" * 4000  # 24 kB: read by the helper process
+
+
+@pytest.fixture
+def proxy(start_proxy: StartProxy, home: Database) -> Proxy:
+    return start_proxy(home.dsn)
+
+
+def one(connection: psycopg.Connection, text: str) -> object:
+    row = connection.execute(text.encode()).fetchone()
+    return row[0] if row else None
+
+
+@pytest.mark.parametrize("text", ["'a' ~> 'b'", "df.seq('a', 'b')"])
+def test_operators_need_no_search_path(proxy: Proxy, home: Database, text: str) -> None:
+    with proxy.connect(home) as connection:
+        built = one(connection, f"SELECT df.explain({text})")
+        assert "THEN" in str(built) or "a" in str(built)
+
+
+@pytest.mark.parametrize("protocol", ["simple", "extended", "prepared", "pipeline"])
+def test_error_positions_are_those_of_the_users_text(
+    proxy: Proxy, home: Database, protocol: str
+) -> None:
+    text = "SELECT df.explain('a' ~> 'b' ~> 'c'), nosuch"
+    place = str(text.index("nosuch") + 1).encode()
+    with proxy.connect(home) as connection:
+        pgconn = connection.pgconn
+        if protocol == "pipeline":
+            pgconn.enter_pipeline_mode()
+            pgconn.send_query_params(b"SELECT 1", [])
+            pgconn.send_query_params(text.encode(), [])
+            pgconn.pipeline_sync()
+        elif protocol == "simple":
+            pgconn.send_query(text.encode())
+        elif protocol == "extended":
+            pgconn.send_query_params(text.encode(), [])
+        else:
+            pgconn.send_prepare(b"s", text.encode())
+        while (result := pgconn.get_result()) is None or result.status != pq.ExecStatus.FATAL_ERROR:
+            continue
+        assert result.error_field(pq.DiagnosticField.STATEMENT_POSITION) == place
+
+
+def test_an_error_of_another_statement_keeps_its_position(proxy: Proxy, home: Database) -> None:
+    with proxy.connect(home) as connection:
+        assert one(connection, "SELECT df.explain('a' ~> 'b')")
+        with pytest.raises(psycopg.errors.UndefinedColumn) as caught:
+            connection.execute("SELECT 1, 2, 3, nosuch")
+        assert caught.value.diag.statement_position == "17"
+
+
+def test_a_long_statement_is_read_elsewhere(proxy: Proxy, home: Database) -> None:
+    with proxy.connect(home) as connection:
+        for _ in range(2):
+            assert one(connection, f"SELECT df.explain('a' ~> 'b'), 'x'{LONG}")
+
+
+def test_a_statement_that_kills_the_parser_hurts_nobody(proxy: Proxy, home: Database) -> None:
+    deep = "SELECT df.version()" + "+1" * 24_000
+    with proxy.connect(home) as other, proxy.connect(home) as connection:
+        assert other.execute("SELECT 1").fetchone() == (1,)
+        with pytest.raises(psycopg.Error):
+            connection.execute(deep.encode())
+        assert connection.execute("SELECT 1").fetchone() == (1,)
+        assert other.execute("SELECT 1").fetchone() == (1,)
+        assert one(connection, f"SELECT df.explain('a' ~> 'b'), 'x'{LONG}")
+
+
+def test_copy_data_is_not_read(proxy: Proxy, home: Database) -> None:
+    with proxy.connect(home) as connection, connection.cursor() as cursor:
+        cursor.execute("CREATE TABLE t (line text)")
+        with cursor.copy("COPY t FROM STDIN") as copy:
+            copy.write("SELECT df.start('a' ~> 'b')\n")
+        cursor.execute("SELECT line FROM t")
+        assert cursor.fetchone() == ("SELECT df.start('a' ~> 'b')",)
