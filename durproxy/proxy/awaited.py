@@ -10,11 +10,10 @@ import re
 from dataclasses import dataclass
 
 from durproxy.rewrite.plan import Hold, Parameter
-from durproxy.wire.framing import HEADER_SIZE, walk
+from durproxy.wire.framing import split_messages
 from durproxy.wire.frontend import FLUSH, SYNC, Bind, Describe, Execute, Parse
 
 _INSTANCE_ID = re.compile(r"[0-9a-f]{8}")
-_ANYTHING = frozenset(range(1, 256))
 _LONGEST = 30 * 24 * 3600  # seconds; nobody means more
 
 
@@ -39,7 +38,7 @@ def awaited_by_group(hold: Hold, parse: Parse, rest: memoryview) -> Awaited | No
     """
     if parse.statement:
         return None
-    messages = _split(rest)
+    messages = split_messages(rest)
     if not messages or messages[0][0] != Bind.kind:
         return None
     bind = Bind.parse(messages[0][1])
@@ -50,7 +49,7 @@ def awaited_by_group(hold: Hold, parse: Parse, rest: memoryview) -> Awaited | No
 
 def awaited_by_bind(hold: Hold, bind: Bind, rest: memoryview) -> Awaited | None:
     """Of a Bind with everything up to its Sync behind it."""
-    return _awaited(hold, bind) if _runs_once(_split(rest)) else None
+    return _awaited(hold, bind) if _runs_once(split_messages(rest)) else None
 
 
 def _awaited(hold: Hold, bind: Bind | None) -> Awaited | None:
@@ -103,16 +102,3 @@ def _runs_once(messages: list[tuple[int, memoryview]]) -> bool:
     if kinds != [Execute.kind, SYNC]:
         return False
     return Execute.parse(bodies[0]).max_rows == 0
-
-
-def _split(data: memoryview) -> list[tuple[int, memoryview]]:
-    """The messages (type, body); none at all if the last one is not whole."""
-    messages = []
-    position, end = 0, len(data)
-    while position < end:
-        position, kind, after = walk(data, position, end, _ANYTHING)
-        if kind == 0 or after > end:
-            return []
-        messages.append((kind, data[position + HEADER_SIZE : after]))
-        position = after
-    return messages

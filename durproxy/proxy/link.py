@@ -142,12 +142,14 @@ class Link:
         elif self.tracking is not None:
             self.tracking.lose_group()
 
-    def track(self, *, at_boundary: bool) -> None:
+    def track(self, group: memoryview | None) -> Tracking:
+        """Know names and replies from now on, and from ``group``, the open Sync group so far."""
         if self.tracking is None:
-            self.tracking = Tracking(at_boundary=at_boundary)
+            self.tracking = Tracking(group)
             self.up.wanted = upward.TRACKED
             self.down.wanted = downward.TRACKED
             self.simple = False
+        return self.tracking
 
     def unit_in_doubt(self) -> Unit | None:
         """What the server's next reply belongs to, if that is tracked."""

@@ -14,7 +14,7 @@ from typing import Final
 
 from durproxy.rewrite.plan import Plan
 from durproxy.wire import backend
-from durproxy.wire.framing import Buffer
+from durproxy.wire.framing import Buffer, split_messages
 from durproxy.wire.frontend import SYNC, Bind, Close, Describe, Execute, Parse, Query
 
 _MOST_NAMES = 10_000  # statements of one session that are remembered
@@ -53,11 +53,18 @@ class Tracking:
 
     __slots__ = ("_lost", "_portals", "_statements", "open")
 
-    def __init__(self, *, at_boundary: bool) -> None:
+    def __init__(self, group: memoryview | None) -> None:
         self._statements: dict[bytes, Plan] = {}
         self._portals: dict[bytes, Plan] = {}
-        self._lost = not at_boundary  # the beginning of this group was not seen
+        self._lost = group is None  # the beginning of this group was not seen
         self.open: Unit | None = None  # the group whose Sync has not been sent
+        for kind, body in split_messages(group) if group else ():
+            if kind == Parse.kind:
+                self.parsed(Parse.parse(body).statement, None)
+            elif kind == Bind.kind:
+                self.bound(Bind.parse(body))
+            elif kind in _ENDED_BY:
+                self.sent(kind, body)
 
     def statement(self, name: bytes) -> Plan | None:
         return self._statements.get(name)

@@ -109,7 +109,7 @@ class Upward(Flow):
                         self.keep(view[position:end], after - position)
                         end = position
                         break
-                    verdict = self._look(kind, view, position, after, end, position == boundary)
+                    verdict = self._look(kind, view, position, after, end, boundary)
                     if verdict is _Wait.WAIT:
                         self.keep(view[position:end], 0)
                         end = position
@@ -152,7 +152,7 @@ class Upward(Flow):
         self.link.rearm()
 
     def _look(
-        self, kind: int, view: memoryview, position: int, after: int, end: int, fresh: bool
+        self, kind: int, view: memoryview, position: int, after: int, end: int, boundary: int
     ) -> Verdict:
         link = self.link
         if after > end:
@@ -162,7 +162,8 @@ class Upward(Flow):
         if kind in _STATEMENTS:
             self._counters.statements_scanned += 1
             if link.rewriting and mentions_df(body):
-                return self._look_at_statement(kind, body, view[after:end], fresh)
+                group = None if boundary < 0 else view[boundary:position]
+                return self._look_at_statement(kind, body, view[after:end], group)
             if kind == _QUERY:
                 link.unit_sent(kind)
                 return None
@@ -172,15 +173,17 @@ class Upward(Flow):
         if kind == _PARSE:
             tracking.parsed(Parse.parse(body).statement, None)
         elif kind == Bind.kind:
-            return self._look_at_bind(Bind.parse(body), view[after:end], fresh)
+            return self._look_at_bind(Bind.parse(body), view[after:end], position == boundary)
         else:
             tracking.sent(kind, body)
         return None
 
     def _look_at_statement(
-        self, kind: int, body: memoryview, rest: memoryview, fresh: bool
+        self, kind: int, body: memoryview, rest: memoryview, group: memoryview | None
     ) -> Verdict:
+        """``group`` is what came before in this Sync group, as far as it is known."""
         link = self.link
+        fresh = group is not None and not group
         message = (Query if kind == _QUERY else Parse).parse(body)
         decision, self.decision = self.decision, None
         if decision is None:
@@ -197,9 +200,11 @@ class Upward(Flow):
             if awaited is not None:
                 link.hold(plan, awaited)
                 return _Wait.WAIT
-        return self._send_statement(message, decision, fresh)
+        return self._send_statement(message, decision, group)
 
-    def _send_statement(self, message: Query | Parse, decision: Decision, fresh: bool) -> Verdict:
+    def _send_statement(
+        self, message: Query | Parse, decision: Decision, group: memoryview | None
+    ) -> Verdict:
         link, plan = self.link, decision.plan
         if plan == FORWARD and link.tracking is None:
             if isinstance(message, Query):
@@ -208,12 +213,11 @@ class Upward(Flow):
         text = plan.hold.released if decision.released and plan.hold else plan.text
         if text is not None:
             self._counters.statements_rewritten += 1
-        link.track(at_boundary=fresh)
-        assert link.tracking is not None
+        tracking = link.track(group)
         if isinstance(message, Query):
             link.query_sent(plan)
             return None if text is None else Query(text).encode()
-        link.tracking.parsed(message.statement, plan)
+        tracking.parsed(message.statement, plan)
         if decision.waited:
             self.decision = decision  # the Bind behind it has waited, too
         if text is None:

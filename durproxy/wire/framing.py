@@ -22,6 +22,8 @@ MAX_LENGTH = 0x3FFFFFFF + 4
 _unpack_header = Struct(">BI").unpack_from
 _pack_header = Struct(">BI").pack
 
+_ANYTHING = frozenset(range(1, 256))
+
 Buffer = bytes | bytearray | memoryview
 
 
@@ -45,6 +47,19 @@ def walk(buffer: Buffer, position: int, end: int, wanted: frozenset[int]) -> tup
     if position > end:
         checked_length(length)
     return position, 0, position
+
+
+def split_messages(data: memoryview) -> list[tuple[int, memoryview]]:
+    """The messages (type, body) that ``data`` consists of; none at all if the last is not whole."""
+    messages = []
+    position, end = 0, len(data)
+    while position < end:
+        position, kind, after = walk(data, position, end, _ANYTHING)
+        if kind == 0 or after > end:
+            return []
+        messages.append((kind, data[position + HEADER_SIZE : after]))
+        position = after
+    return messages
 
 
 def checked_length(length: int) -> int:

@@ -9,7 +9,7 @@ from psycopg import pq
 from tests.fix_postgres import Database
 from tests.relay.conftest import Proxy, StartProxy
 
-LONG = " || ''" * 4000  # 24 kB: read by the helper process
+LONG = " || '" + "x" * 20_000 + "'"  # read by the helper process
 
 
 @pytest.fixture
@@ -51,6 +51,7 @@ def test_error_positions_are_those_of_the_users_text(
         while (result := pgconn.get_result()) is None or result.status != pq.ExecStatus.FATAL_ERROR:
             continue
         assert result.error_field(pq.DiagnosticField.STATEMENT_POSITION) == place
+        pgconn.finish()
 
 
 def test_an_error_of_another_statement_keeps_its_position(proxy: Proxy, home: Database) -> None:
