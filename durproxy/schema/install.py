@@ -25,6 +25,7 @@ T = TypeVar("T")
 
 # A migration means the same under whatever the installing role or database has set.
 SESSION = b"""
+SET client_encoding = 'UTF8';
 SET search_path = pg_catalog, pg_temp;
 SET standard_conforming_strings = on;
 SET check_function_bodies = on;

@@ -26,6 +26,7 @@ DUMP = """
 def test_migrations_are_numbered_without_gaps() -> None:
     assert [m.version for m in migrations()] == list(range(1, len(migrations()) + 1))
     assert all(m.text.startswith(b"--") for m in migrations())  # each says what it is
+    assert all(m.text.isascii() for m in migrations())  # loads whatever the encoding
 
 
 def test_an_ordinary_owner_installs_and_again_changes_nothing(database: Database) -> None:
@@ -113,6 +114,29 @@ def test_settings_of_the_installing_role_do_not_matter(database: Database) -> No
         for name, text in hostile.items():
             superuser.execute(f"ALTER ROLE {database.role} SET {name} = {text}".encode())
     assert install(database.dsn).changed
+
+
+@pytest.mark.parametrize(("encoding", "marker"), [("LATIN1", "o"), ("SQL_ASCII", "○")])
+def test_any_encoding_of_the_database_will_do(
+    database: Database, encoding: str, marker: str
+) -> None:
+    other = f"{database.name}_{encoding.lower()}"
+    with psycopg.connect(database.superuser_dsn, autocommit=True) as superuser:
+        superuser.execute(
+            f"CREATE DATABASE {other} OWNER {database.role} TEMPLATE template0"
+            f" ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C'".encode()
+        )
+        dsn = f"{database.dsn} dbname={other}"
+        install(dsn)
+        with psycopg.connect(dsn, autocommit=True, client_encoding="UTF8") as owner:
+            owner.execute("SET search_path = df")
+            asked = owner.execute("SELECT df.as(df.seq('é', 'b'), 'x')").fetchone()
+            assert asked is not None
+            assert '"query":"é"' in asked[0]
+            explained = owner.execute("SELECT df.explain(df.start('é' ~> 'b'))").fetchone()
+            assert explained is not None
+            assert f"SQL: é {marker}" in explained[0]
+        superuser.execute(f"DROP DATABASE {other}".encode())
 
 
 def test_a_users_open_transaction_makes_the_upgrade_wait(

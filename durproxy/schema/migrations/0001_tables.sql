@@ -4,7 +4,7 @@
 -- While it runs, rows of df._checkpoints record what happened, keyed by (instance, node, path):
 --   status 'd'  the node is done,   result holds its outcome
 --   status 'f'  the node failed,    error holds why
---   status 'o'  the node is an open frame: a scope or a wait in progress (RACE LOOP SLEEP SIGNAL …)
+--   status 'o'  the node is an open frame: a scope or a wait in progress (RACE LOOP SLEEP SIGNAL ...)
 -- node is the preorder number of the node in the graph (root 1; children in the order condition,
 -- left, right, extra). path is '' outside loops; every enclosing LOOP appends '.k' for its round k.
 -- What can be derived from these (THEN, IF, JOIN, names, a node's status) is not stored.
@@ -42,7 +42,7 @@ CREATE TABLE df._instances (
     updated_at    timestamptz NOT NULL DEFAULT now(),
     completed_at  timestamptz,
     result        json,
-    error         json,                            -- {"message", "sqlstate", "detail", "node", …}
+    error         json,                            -- {"message", "sqlstate", "detail", "node", ...}
     CHECK ((owner IS NULL) = (token IS NULL)),
     -- nothing can get lost: a live instance is held or ready at a time, an ended one is neither
     CHECK (CASE WHEN status IN ('pending', 'running')
@@ -67,7 +67,7 @@ CREATE TABLE df._checkpoints (
     signal       text,               -- frames: the signal that is awaited
     names        json,               -- loop frames: bindings that later nodes still read
     result       json,               -- what the user sees
-    types        json,               -- [[column, "schema.type"], …] of the result, when it is referred to
+    types        json,               -- [[column, "schema.type"], ...] of the result, when it is referred to
     exact        text[],             -- the rows as record text, when they are referred to
     error        json,
     attempt      integer,

@@ -184,7 +184,7 @@ BEGIN
     RETURN NULL;
 END $$;
 
--- The rows of a statement that cannot stand in FROM (DML with RETURNING, SHOW, EXPLAIN …).
+-- The rows of a statement that cannot stand in FROM (DML with RETURNING, SHOW, EXPLAIN ...).
 CREATE FUNCTION df._rows_1(p_text text, p_values text[]) RETURNS SETOF record
 LANGUAGE plpgsql VOLATILE SECURITY INVOKER AS $$
 BEGIN

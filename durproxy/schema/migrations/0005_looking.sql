@@ -5,7 +5,7 @@
 -- a node that has a row is what its row says; THEN, IF, JOIN and BREAK have none and follow from
 -- their children; a node that has not run and whose ancestor has ended never will: skipped.
 
--- The nodes of a graph in preorder; parent and slot (condition, left, right, extra …) say where
+-- The nodes of a graph in preorder; parent and slot (condition, left, right, extra ...) say where
 -- each hangs, last is the end of its subtree. One flat walk with its own stack.
 CREATE FUNCTION df._walk(p_graph json)
 RETURNS TABLE (node integer, node_type text, query text, result_name text,

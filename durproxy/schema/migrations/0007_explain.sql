@@ -1,9 +1,22 @@
 -- df.explain: an instance as it goes, or a graph as it would.
 
+-- A sign by its UTF-8 bytes, or plain text in a database whose encoding has no such sign: this file
+-- must load in any.
+CREATE FUNCTION df._sign(p_utf8 bytea, p_plain text) RETURNS text
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT CASE WHEN getdatabaseencoding() IN ('UTF8', 'SQL_ASCII')
+        THEN convert_from(p_utf8, getdatabaseencoding()) ELSE p_plain END
+$$;
+
 CREATE FUNCTION df._marker(p_status text) RETURNS text
 LANGUAGE sql IMMUTABLE AS $$
-    SELECT CASE p_status WHEN 'completed' THEN '✓' WHEN 'failed' THEN '✗' WHEN 'cancelled' THEN '✗'
-        WHEN 'running' THEN '⏳' WHEN 'skipped' THEN '⊘' ELSE '○' END
+    SELECT CASE p_status
+        WHEN 'completed' THEN df._sign('\xe29c93', 'v')    -- check mark
+        WHEN 'failed' THEN df._sign('\xe29c97', 'x')       -- ballot x
+        WHEN 'cancelled' THEN df._sign('\xe29c97', 'x')
+        WHEN 'running' THEN df._sign('\xe28fb3', '>')      -- hourglass
+        WHEN 'skipped' THEN df._sign('\xe28a98', '/')      -- circled slash
+        ELSE df._sign('\xe2978b', 'o') END                 -- circle
 $$;
 
 -- What a node does, in one line unless its SQL has more.
@@ -42,7 +55,7 @@ BEGIN
                 v_below || 'hint: ' || (p_node.error ->> 'hint')) END,
         CASE WHEN p_node.shown = 'completed' AND cardinality(p_names) > 0 THEN
             concat(v_below || '= ' || left(v_result, 1000),
-                CASE WHEN length(v_result) > 1000 THEN format(' … (%s characters in all)', length(v_result)) END) END);
+                CASE WHEN length(v_result) > 1000 THEN format(' ... (%s characters in all)', length(v_result)) END) END);
 END $$;
 
 -- What stands before a child: nothing in a chain.
@@ -69,6 +82,7 @@ DECLARE
     v_parent df._seen;
     v_own    text[];
     v_indent text;
+    v_arrow  CONSTANT text := df._sign('\xe28692', '->') || ' ';
 BEGIN
     FOREACH v_node IN ARRAY p_nodes LOOP
         v_parent := p_nodes[v_node.parent];
@@ -86,7 +100,7 @@ BEGIN
         END IF;
         IF v_node.node_type <> 'THEN' THEN
             v_indent := repeat('    ', v_depth[v_node.node]);
-            v_lines := v_lines || concat(v_indent, CASE WHEN NOT v_first[v_node.node] THEN '→ ' END,
+            v_lines := v_lines || concat(v_indent, CASE WHEN NOT v_first[v_node.node] THEN v_arrow END,
                 df._described(v_node, v_own, v_indent),
                 CASE WHEN p_live THEN df._progress(v_node, v_own, v_indent) END);
         ELSIF cardinality(v_own) > 0 THEN
