@@ -1,0 +1,157 @@
+"""The ways to one Postgres that are compared: straight, through pgbouncer, through ours."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+
+from durproxy.child import orders
+from durproxy.config import Settings
+from durproxy.embedded import Cluster, free_port
+
+DATABASE = "bench"
+_SETTINGS = {
+    "fsync": "off",
+    "max_connections": "400",
+    "shared_buffers": "256MB",
+    "synchronous_commit": "off",
+    "synchronize_seqscans": "off",
+    "autovacuum": "off",
+}
+_HBA = "local all all trust\nhost all all 127.0.0.1/32 trust\n"
+_PGBOUNCER = """\
+[databases]
+{database} = host=127.0.0.1 port={port} user=postgres
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = {own_port}
+unix_socket_dir =
+auth_type = any
+pool_mode = session
+max_client_conn = 500
+default_pool_size = 300
+"""
+_START = (
+    "import sys; from durproxy.child import run_child;"
+    " sys.exit(run_child('proxy', 0, [int(fd) for fd in sys.argv[1:]]))"
+)
+
+
+@contextmanager
+def postgres(bindir: Path, scale: int) -> Iterator[Cluster]:
+    """A cluster of its own with pgbench's tables."""
+    root = Path(tempfile.mkdtemp(prefix="durproxy-bench-"))
+    root.chmod(0o755)
+    cluster = Cluster(bindir, root, free_port(), _SETTINGS, _HBA)
+    try:
+        cluster.create()
+        cluster.start()
+        try:
+            with psycopg.connect(cluster.superuser_dsn(), autocommit=True) as admin:
+                admin.execute(f"CREATE DATABASE {DATABASE}")
+            initialise = [str(bindir / "pgbench"), "-i", "-q", "-s", str(scale)]
+            subprocess.run(
+                [
+                    *initialise,
+                    "-h",
+                    "127.0.0.1",
+                    "-p",
+                    str(cluster.port),
+                    "-U",
+                    "postgres",
+                    DATABASE,
+                ],
+                check=True,
+                capture_output=True,
+            )
+            yield cluster
+        finally:
+            cluster.stop()
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
+
+
+@contextmanager
+def pgbouncer(program: Path, port: int) -> Iterator[int]:
+    """pgbouncer in session mode; gives its port. It refuses to run as root."""
+    user = "nobody" if os.getuid() == 0 else None
+    own_port = free_port()
+    with tempfile.NamedTemporaryFile("w", suffix=".ini") as settings:
+        settings.write(_PGBOUNCER.format(database=DATABASE, port=port, own_port=own_port))
+        settings.flush()
+        Path(settings.name).chmod(0o644)
+        group = None if user is None else pwd.getpwnam(user).pw_gid
+        process = subprocess.Popen(
+            [program, "-q", settings.name],
+            user=user,
+            group=group,
+            extra_groups=[] if user else None,
+        )
+        try:
+            _wait_listening(own_port)
+            yield own_port
+        finally:
+            process.terminate()
+            process.wait()
+
+
+@contextmanager
+def durproxy(port: int, processes: int) -> Iterator[int]:
+    """Our proxy processes on one port; gives it."""
+    sockets = [socket.socket() for _ in range(processes)]
+    own_port = 0
+    with tempfile.TemporaryDirectory() as runtime_dir:
+        settings = Settings(
+            upstream=f"host=127.0.0.1 port={port}", runtime_dir=Path(runtime_dir), drain_timeout=1
+        )
+        running = []
+        for listener in sockets:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            listener.bind(("127.0.0.1", own_port))
+            own_port = int(listener.getsockname()[1])
+            listener.listen(512)
+            running.append(_start_proxy(settings, listener))
+        try:
+            yield own_port
+        finally:
+            for process in running:
+                process.send_signal(signal.SIGTERM)
+            for process in running:
+                process.wait()
+
+
+def _start_proxy(settings: Settings, listener: socket.socket) -> subprocess.Popen[bytes]:
+    orders_read, orders_write = os.pipe()
+    ready_read, ready_write = os.pipe()
+    fds = (orders_read, ready_write, listener.fileno())
+    process = subprocess.Popen([sys.executable, "-c", _START, *map(str, fds)], pass_fds=fds)
+    listener.close()
+    os.close(orders_read)
+    os.close(ready_write)
+    with os.fdopen(orders_write, "wb") as pipe:
+        pipe.write(orders(settings))
+    with os.fdopen(ready_read, "rb") as pipe:
+        pipe.readline()
+    return process
+
+
+def _wait_listening(port: int) -> None:
+    for _ in range(200):
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+        except ConnectionRefusedError:
+            subprocess.run(["sleep", "0.02"], check=True)
+        else:
+            return
+    raise RuntimeError(f"nothing listens on port {port}")
