@@ -30,12 +30,3 @@ def test_wrong_password_is_refused(database: Database) -> None:
 def test_role_logs_in_in_another_way(database: Database, login: str) -> None:
     role = database.add_role(login=login)
     assert database.psql("SELECT current_user", role) == role.name
-
-
-def test_database_is_cheap(postgres: Postgres) -> None:
-    def cost() -> float:
-        started = time.perf_counter()
-        postgres.drop_database(postgres.fresh_database())
-        return time.perf_counter() - started
-
-    assert min(cost() for _ in range(5)) < 0.1

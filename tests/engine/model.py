@@ -30,9 +30,9 @@ from durproxy.engine.core.actions import (
     WaitSignal,
     WaitTimer,
 )
-from durproxy.engine.core.activations import race_result
 from durproxy.engine.core.advance import Execution
 from durproxy.engine.core.graph import parse_graph
+from durproxy.engine.core.scopes import race_result
 from durproxy.engine.core.states import (
     Checkpoint,
     CheckpointStatus,
@@ -111,7 +111,7 @@ class Run:
     def to_the_end(self, limit: int = 20_000) -> Rows:
         execution, todo = self._load()
         for _ in range(limit):
-            if self.rows.status is not InstanceStatus.RUNNING or execution.finished and not todo:
+            if self.rows.status is not InstanceStatus.RUNNING or (execution.finished and not todo):
                 return self.rows
             assert todo, "an instance that is not finished waits for something"
             if self.rng.random() < self.crash:

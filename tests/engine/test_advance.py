@@ -7,6 +7,7 @@ import random
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -330,7 +331,7 @@ def _combined(graph: Graph, extents: list[str]) -> str:
         extents = [extents[1], extents[0]]  # the condition comes after the body
     if kind in ("THEN", "LOOP"):
         loud = [extent for extent in extents if extent != "silent"]
-        for before, after in zip(loud, loud[1:], strict=False):
+        for before, after in pairwise(loud):
             assert before == "whole" or after == "none", "a later step ran before an earlier one"
     return _mixed(extents)
 

@@ -23,15 +23,11 @@ from durproxy.engine.core.actions import (
     Scopes,
     StepCompleted,
 )
-from durproxy.engine.core.activations import (
-    CLASSES,
-    Activation,
-    End,
-    Outcome,
-    Race,
-    bound_names,
-)
-from durproxy.engine.core.graph import Graph, Node
+from durproxy.engine.core.activation import Activation, End, Outcome
+from durproxy.engine.core.composites import Branch, Join, Sequence
+from durproxy.engine.core.graph import Graph, Node, NodeType, Use
+from durproxy.engine.core.leaves import Break, Signal, Sleep, SqlStep
+from durproxy.engine.core.scopes import Loop, Race
 from durproxy.engine.core.states import (
     Checkpoint,
     InstanceStatus,
@@ -39,6 +35,18 @@ from durproxy.engine.core.states import (
     StepError,
     StepResult,
 )
+
+_CLASSES: dict[NodeType, type[Activation]] = {
+    NodeType.SQL: SqlStep,
+    NodeType.THEN: Sequence,
+    NodeType.IF: Branch,
+    NodeType.JOIN: Join,
+    NodeType.RACE: Race,
+    NodeType.LOOP: Loop,
+    NodeType.BREAK: Break,
+    NodeType.SLEEP: Sleep,
+    NodeType.SIGNAL: Signal,
+}
 
 
 class Execution:
@@ -97,7 +105,7 @@ class Execution:
         environment: dict[str, StepResult],
     ) -> Outcome | None:
         """Begin `node`; its outcome when that is known at once."""
-        activation = CLASSES[node.type](self, node, parent, path, scopes, environment)
+        activation = _CLASSES[node.type](self, node, parent, path, scopes, environment)
         outcome = activation.begin()
         return None if outcome is None else self._named(activation, outcome)
 
@@ -132,8 +140,8 @@ class Execution:
             activation, outcome = parent, parent.resume(activation, outcome)
 
     def _named(self, activation: Activation, outcome: Outcome) -> Outcome:
-        if outcome.end is End.DONE:
-            for name in bound_names(activation.node):
+        if outcome.end is End.DONE and activation.node.use is not Use.NOBODY:
+            for name in activation.node.names:
                 outcome.made = {**outcome.made, name: outcome.result}
         return outcome
 

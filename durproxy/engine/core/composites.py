@@ -1,0 +1,136 @@
+"""The nodes that only order others and store nothing: THEN, IF, JOIN."""
+
+from __future__ import annotations
+
+from durproxy.engine.core.actions import Decision, Event, RecordFailure
+from durproxy.engine.core.activation import NULL, Activation, End, Outcome
+from durproxy.engine.core.states import StepError, StepResult
+from durproxy.engine.core.truth import has_rows, is_true
+
+
+class Sequence(Activation):
+    """THEN: one after the other; the first failure ends it; the result is the last one's."""
+
+    __slots__ = ("index", "made")
+
+    def begin(self) -> Outcome | None:
+        self.environment = dict(self.environment)
+        self.made: dict[str, StepResult] = {}
+        self.index = 0
+        return self._run(None)
+
+    def resume(self, child: Activation, outcome: Outcome) -> Outcome | None:
+        return self._run(outcome)
+
+    def passes_up(self, child: Activation) -> Decision | bool:
+        return self.index == len(self.node.branches) - 1
+
+    def _run(self, outcome: Outcome | None) -> Outcome | None:
+        steps = self.node.branches
+        while True:
+            if outcome is not None:
+                self._bind(outcome)
+                self.index += 1
+                if outcome.end is not End.DONE or self.index == len(steps):
+                    outcome.made = self.made
+                    return outcome
+            outcome = self.execution.begin(
+                steps[self.index], self, self.key.path, self.scopes, self.environment
+            )
+            if outcome is None:
+                return None
+
+    def _bind(self, outcome: Outcome) -> None:
+        made = outcome.made
+        if outcome.end is End.DONE:
+            for name in self.node.binds_after.get(self.index, ()):
+                made = {**made, name: outcome.result}
+        self.environment.update(made)
+        self.made.update(made)
+
+
+class Branch(Activation):
+    """IF: a condition, then one of two branches; if_rows looks at a name instead of running SQL."""
+
+    __slots__ = ("deciding", "made")
+
+    def begin(self) -> Outcome | None:
+        self.made: dict[str, StepResult] = {}
+        self.deciding = self.node.condition is not None
+        if self.node.condition is None:
+            return self._by_name(str(self.node.config["result_name"]))
+        outcome = self.execution.begin(
+            self.node.condition, self, self.key.path, self.scopes, self.environment
+        )
+        return None if outcome is None else self._decided(outcome)
+
+    def resume(self, child: Activation, outcome: Outcome) -> Outcome | None:
+        return self._decided(outcome) if self.deciding else self._finished(outcome)
+
+    def passes_up(self, child: Activation) -> Decision | bool:
+        return not self.deciding
+
+    def told(self, event: Event) -> Outcome | None:
+        return self.outcome_of(event)
+
+    def _by_name(self, name: str) -> Outcome | None:
+        bound = self.environment.get(name)
+        if bound is not None:
+            return self._take(has_rows(bound))
+        stored = self.stored_outcome()
+        if stored is None:
+            error = StepError(f'result name "{name}" is not bound', "42704", node=self.key.node)
+            self.execution.ask(self, RecordFailure(self.key, self.scopes, error))
+        return stored
+
+    def _decided(self, outcome: Outcome) -> Outcome | None:
+        if outcome.end is not End.DONE:
+            return outcome
+        self.deciding = False
+        self.made = outcome.made
+        return self._take(is_true(outcome.result))
+
+    def _take(self, truth: bool) -> Outcome | None:
+        branches = self.node.branches
+        if not truth and len(branches) < 2:
+            return Outcome(End.DONE, NULL, made=self.made)
+        environment = {**self.environment, **self.made}
+        outcome = self.execution.begin(
+            branches[0 if truth else 1], self, self.key.path, self.scopes, environment
+        )
+        return None if outcome is None else self._finished(outcome)
+
+    def _finished(self, outcome: Outcome) -> Outcome:
+        outcome.made = {**self.made, **outcome.made}
+        return outcome
+
+
+class Join(Activation):
+    """JOIN: all branches at once; waits for all, then the lowest that did not succeed decides."""
+
+    __slots__ = ("outcomes",)
+
+    def begin(self) -> Outcome | None:
+        self.outcomes: list[Outcome | None] = [None] * len(self.node.branches)
+        for index, branch in enumerate(self.node.branches):
+            self.outcomes[index] = self.execution.begin(
+                branch, self, self.key.path, self.scopes, dict(self.environment)
+            )
+        return self._all()
+
+    def resume(self, child: Activation, outcome: Outcome) -> Outcome | None:
+        self.outcomes[self.node.branches.index(child.node)] = outcome
+        return self._all()
+
+    def _all(self) -> Outcome | None:
+        finished = [outcome for outcome in self.outcomes if outcome is not None]
+        if len(finished) < len(self.outcomes):
+            return None
+        made: dict[str, StepResult] = {}
+        for outcome in finished:
+            made.update(outcome.made)
+        for outcome in finished:
+            if outcome.end is not End.DONE:
+                return Outcome(outcome.end, outcome.result, outcome.error, outcome.stored_at, made)
+        texts = (outcome.result.text or "null" for outcome in finished)
+        return Outcome(End.DONE, StepResult(f"[{','.join(texts)}]"), made=made)

@@ -1,0 +1,132 @@
+"""The nodes without children: a step, a break, and the waits for a time or a signal."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+
+from durproxy.engine.core.actions import (
+    Event,
+    FrameOpened,
+    OpenFrame,
+    RecordFailure,
+    RunStep,
+    WaitSignal,
+    WaitTimer,
+)
+from durproxy.engine.core.activation import NULL, Activation, End, Outcome
+from durproxy.engine.core.bindings import ReferenceFailure, substitute_text
+from durproxy.engine.core.states import CheckpointStatus, Scope, StepResult
+
+
+class SqlStep(Activation):
+    """SQL: the effect, its checkpoint and what it decides commit together."""
+
+    __slots__ = ()
+
+    def begin(self) -> Outcome | None:
+        stored = self.stored_outcome()
+        if stored is None:
+            self.execution.ask(
+                self, RunStep(self.key, self.scopes, self.node, self.environment, self.decision())
+            )
+        return stored
+
+    def told(self, event: Event) -> Outcome | None:
+        return self.outcome_of(event)
+
+
+class Break(Activation):
+    """BREAK: leaves the innermost LOOP with a value; nothing of its own is stored."""
+
+    __slots__ = ()
+
+    def begin(self) -> Outcome | None:
+        stored = self.stored_outcome()
+        if stored is not None:
+            return stored
+        value = self.node.config.get("break_value")
+        if value is None:
+            return Outcome(End.BROKE, NULL)
+        try:
+            text = substitute_text(str(value), self.environment)
+        except ReferenceFailure as failure:
+            error = failure.as_step_error(self.key.node)
+            self.execution.ask(self, RecordFailure(self.key, self.scopes, error))
+            return None
+        return Outcome(End.BROKE, StepResult(json_or_string(text)))
+
+    def told(self, event: Event) -> Outcome | None:
+        return self.outcome_of(event)
+
+
+def json_or_string(text: str) -> str:
+    """The text itself where it is JSON, else as a JSON string."""
+    try:
+        json.loads(text)
+    except ValueError:
+        return json.dumps(text, ensure_ascii=False)
+    return text
+
+
+class Sleep(Activation):
+    """SLEEP: a timer; its due time is fixed once, when its frame opens."""
+
+    __slots__ = ()
+
+    def begin(self) -> Outcome | None:
+        stored = self.checkpoint()
+        if stored is None:
+            delay = timedelta(seconds=self.node.config["seconds"])
+            self.execution.ask(self, OpenFrame(self.key, self.scopes, self.node, delay))
+        elif stored.status is CheckpointStatus.OPEN:
+            self._wait(FrameOpened(self.key, stored.due))
+        else:
+            self.execution.waits += 1
+            return self.stored_outcome()
+        return None
+
+    def told(self, event: Event) -> Outcome | None:
+        if isinstance(event, FrameOpened):
+            self._wait(event)
+            return None
+        self.execution.waits += 1
+        return self.outcome_of(event)
+
+    def _wait(self, opened: FrameOpened) -> None:
+        assert opened.due is not None
+        result = f'{{"slept":true,"seconds":{self.node.config["seconds"]}}}'
+        inner = (*self.scopes, Scope(self.key.node, self.key.path, 0))
+        self.execution.ask(self, WaitTimer(self.key, inner, opened.due, result))
+
+
+class Signal(Activation):
+    """SIGNAL: the oldest message of that name, whether it came before or comes later."""
+
+    __slots__ = ()
+
+    def begin(self) -> Outcome | None:
+        stored = self.checkpoint()
+        if stored is None:
+            seconds = self.node.config.get("timeout_seconds")
+            delay = None if seconds is None else timedelta(seconds=int(seconds))
+            name = self.node.config["signal_name"]
+            self.execution.ask(self, OpenFrame(self.key, self.scopes, self.node, delay, name))
+        elif stored.status is CheckpointStatus.OPEN:
+            self._wait(FrameOpened(self.key, stored.due))
+        else:
+            self.execution.waits += 1
+            return self.stored_outcome()
+        return None
+
+    def told(self, event: Event) -> Outcome | None:
+        if isinstance(event, FrameOpened):
+            self._wait(event)
+            return None
+        self.execution.waits += 1
+        return self.outcome_of(event)
+
+    def _wait(self, opened: FrameOpened) -> None:
+        inner = (*self.scopes, Scope(self.key.node, self.key.path, 0))
+        name = self.node.config["signal_name"]
+        self.execution.ask(self, WaitSignal(self.key, inner, name, opened.due))
