@@ -62,10 +62,30 @@ class Downward(Flow):
             self.finish()
             return
         self._counters.bytes_from_upstream += end
-        if self._carry is None:
-            self.take(self._buffer, self._view, end)
-        else:
+        if self._carry is not None:
             self.take_more(end)
+        elif not self._passes_by(end):
+            self.take(self._buffer, self._view, end)
+
+    def _passes_by(self, end: int) -> bool:
+        """The common case in as few steps as can be: whole messages, the last a ReadyForQuery.
+
+        False, and nothing done, for everything else.
+        """
+        buffer, link = self._buffer, self.link
+        if self._skip or link.attentive or self.pending or buffer[end - 6] != _READY:
+            return False
+        try:
+            position, _, after = walk(buffer, 0, end, self.wanted)
+        except ProtocolViolation:
+            return False
+        if position != end - 6 or after != end:
+            return False
+        if link.expected:
+            link.expected.popleft()
+        link.status = buffer[end - 1]
+        self.forward(self._view[:end])
+        return True
 
     def take(self, buffer: bytearray, view: memoryview, end: int) -> None:
         link = self.link

@@ -33,7 +33,7 @@ log = get_logger(__name__)
 _RECEIVE_SIZE = 128 * 1024  # bytes; what one flow can have in memory at most, beside the kernel
 _MOST_EVENTS = 64  # of one poll
 _LINGER = 0.05  # seconds
-_SPELL = 0.004  # seconds
+_SPELL = 0.02  # seconds
 _LINGERING_LIMIT = 5.0  # seconds for a client to read what the server said last
 
 _IN, _OUT = select.EPOLLIN, select.EPOLLOUT
