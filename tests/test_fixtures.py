@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import time
-
 import psycopg
 import pytest
 
-from tests.fix_postgres import LOGIN_KINDS, Database, Postgres
+from tests.fix_postgres import LOGIN_KINDS, Database
 
 
 def test_database_belongs_to_an_ordinary_role(database: Database) -> None:
