@@ -29,6 +29,7 @@ _log = get_logger(__name__)
 _LOOKS_WHILE_BUSY = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064)  # seconds between looks
 _LOOKS_BEFORE_SLEEP = (0.0, 0.005, 0.02, 0.08, 0.32)
 _TICK_BESIDE_OTHERS = 1.0  # seconds, while another worker owns instances
+_BEATS_IN_A_LEASE = 2  # so that a short lease does not end between two ticks
 _TICKS_AT_START = (0.0, 0.1, 0.3, 1.0)  # a killed predecessor's connection takes a moment to go
 
 
@@ -53,6 +54,7 @@ class Claims:
         self._one_at_a_time = trio.Lock()  # a claim's reply must be in memory before a tick asks
         self._beats: dict[str, tuple[int, float]] = {}
         self._others_own = False
+        self._was_full = False
         self.stopped = False
 
     # --- told from outside ---
@@ -68,16 +70,30 @@ class Claims:
             in_time = trio.current_time() + self._store.clock.seconds_until(due)
             self._asleep.deadline = min(self._asleep.deadline, in_time)
 
+    def left(self, due: datetime | None) -> None:
+        """An instance of ours has left memory until `due`, and makes room."""
+        if self._was_full:
+            self.wake()
+        self.expect(due)
+
     def look_around(self) -> None:
         """Another worker may have died."""
         self._tick_now.set()
 
     async def claim_one(self, instance: str) -> None:
         """A signal has come for an instance that may be asleep."""
-        if self.stopped or self._room() <= 0:
+        if not self._may_claim():
             return
         async with self._one_at_a_time:
+            if not self._may_claim():
+                return
             self._begin(await self._store.claim_one(instance))
+
+    async def stop(self) -> None:
+        """Claim nothing more; what was being claimed is in memory when this returns."""
+        self.stopped = True
+        async with self._one_at_a_time:
+            pass
 
     # --- claiming ---
 
@@ -121,17 +137,23 @@ class Claims:
     async def _claim(self) -> bool:
         """Claim what there is room for; True when there was something."""
         room = min(self._room(), self._settings.claim_batch)
-        if self.stopped or room <= 0:
+        self._was_full = room <= 0
+        if not self._may_claim():
             return False
         self._woken = trio.Event()
         if self._next_ready is not None and self._store.clock.seconds_until(self._next_ready) <= 0:
             self._next_ready = None
         passed("claim.before")
         async with self._one_at_a_time:
+            if not self._may_claim():
+                return False
             claims = await self._store.claim(room)
             passed("claim.after")
             self._begin(claims)
         return bool(claims)
+
+    def _may_claim(self) -> bool:
+        return not self.stopped and self._room() > 0
 
     def _room(self) -> int:
         return self._settings.max_held - len(self._held())
@@ -152,6 +174,7 @@ class Claims:
         first = iter(_TICKS_AT_START)
         while True:
             usual = _TICK_BESIDE_OTHERS if self._others_own else self._settings.poll_interval
+            usual = min(usual, self._settings.lease / _BEATS_IN_A_LEASE)
             with trio.move_on_after(next(first, usual)):
                 await self._tick_now.wait()
                 first = iter(_TICKS_AT_START)

@@ -30,8 +30,8 @@ _LARGEST_SHARED = 16_384  # characters
 class Holding:
     """Runs what was claimed.
 
-    `ended(id)` is called when an instance reached its end here, `left(due, again)` when one has
-    left memory: it wants to be claimed again at `due`, or at once.
+    `ended(id)` is called when an instance reached its end here, `left(id, due, signalled)` when one
+    has left memory: it can be claimed again at `due`; `signalled`: a message came while it left.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Holding:
         roles: RolePools,
         nursery: trio.Nursery,
         ended: Callable[[str], None],
-        left: Callable[[datetime | None, bool], None],
+        left: Callable[[str, datetime | None, bool], None],
     ) -> None:
         self._store = store
         self._roles = roles
@@ -50,6 +50,8 @@ class Holding:
         self._shapes: dict[str, Shapes] = {}
         # from the claim's reply on, so that nobody takes it for lost; None while it is loaded
         self._held: dict[str, RunningInstance | None] = {}
+        self._next: dict[str, Claim] = {}  # claimed anew while the last claim's run still ends
+        self._leaving = False
         self._empty = trio.Event()
 
     def ids(self) -> list[str]:
@@ -57,6 +59,7 @@ class Holding:
 
     def begin(self, claims: list[Claim]) -> None:
         """Run these; returns at once."""
+        self._next.update((claim.id, claim) for claim in claims if claim.id in self._held)
         claims = [claim for claim in claims if claim.id not in self._held]
         if claims:
             self._held.update(dict.fromkeys(claim.id for claim in claims))
@@ -77,6 +80,7 @@ class Holding:
 
     async def wait_left(self) -> None:
         """Give back everything as soon as the steps in flight are done."""
+        self._leaving = True
         while self._held:
             for running in self._held.values():
                 if running is not None:
@@ -101,23 +105,40 @@ class Holding:
                 self._nursery.start_soon(self._run, claim, checkpoints.get(claim.id, {}))
 
     async def _run(self, claim: Claim, checkpoints: dict[Key, Checkpoint]) -> None:
-        again, due = False, None
+        due, signalled = None, False
         try:
-            role, execution = _checked(claim, checkpoints)
-            shapes = self._shapes.setdefault(role, Shapes())
-            running = RunningInstance(
-                claim, execution, self._store, self._roles.of(role), shapes, self._ended
-            )
-            self._held[claim.id] = running
-            event = "instance.started" if claim.fresh else "instance.resumed"
-            _log.info(event, instance=claim.id, label=claim.label, role=role)
+            running = self._entered(claim, checkpoints)
             await running.run()
-            again, due = running.again, running.due
+            due, signalled = running.due, running.signalled
         except LanguageError as error:
             await self._refuse(claim, error)
+        except Exception as error:  # noqa: BLE001 -- an instance that trips us must not stop the others
+            _log.error("instance.crashed", instance=claim.id, error=repr(error), exc_info=True)
+            due = await self._set_aside(claim)
         finally:
             self._out(claim.id)
-            self._left(due, again)
+            self._left(claim.id, due, signalled)
+
+    def _entered(self, claim: Claim, checkpoints: dict[Key, Checkpoint]) -> RunningInstance:
+        role, execution = _checked(claim, checkpoints)
+        shapes = self._shapes.setdefault(role, Shapes())
+        running = RunningInstance(
+            claim, execution, self._store, self._roles.of(role), shapes, self._ended
+        )
+        self._held[claim.id] = running
+        if self._leaving:
+            running.leave()
+        event = "instance.started" if claim.fresh else "instance.resumed"
+        _log.info(event, instance=claim.id, label=claim.label, role=role)
+        return running
+
+    async def _set_aside(self, claim: Claim) -> datetime | None:
+        """Until later, and longer each time."""
+        try:
+            return await self._store.release_now(claim, strike=True)
+        except DurproxyError as error:  # the tick will find that nobody here has it in memory
+            _log.warning("instance.not_released", instance=claim.id, error=error.message)
+            return None
 
     async def _refuse(self, claim: Claim, error: LanguageError) -> None:
         """A graph that cannot run: it may have come in past df.start's checks."""
@@ -132,6 +153,8 @@ class Holding:
 
     def _out(self, instance: str) -> None:
         self._held.pop(instance, None)
+        if instance in self._next:
+            self.begin([self._next.pop(instance)])
         if not self._held:
             self._empty.set()
 

@@ -93,8 +93,8 @@ class RunningInstance:
         self._own = AsyncExitStack()  # the connection kept from step to step
         self._connection: Connection | None = None
         self._leaving = False
-        self.again = False  # it can be claimed again at once
-        self.due: datetime | None = None  # when it wants to be claimed again
+        self.due: datetime | None = None  # when it can be claimed again
+        self.signalled = False  # a message came while it was given back
 
     # --- told from outside ---
 
@@ -329,16 +329,16 @@ class RunningInstance:
         await self._let_go()
         dues = [timer.due for timer in self._timers.values()]
         dues += [wait.due for wait in self._signals.values() if wait.due is not None]
-        self.due = min(dues, default=None)
         passed("release.before")
-        self.again = await self._store.release(self.claim, self.due)
+        self.due = await self._store.release(self.claim, min(dues, default=None))
         passed("release.after")
-        self.again = self.again or bool(self._untaken)  # a signal came while we were leaving
+        self.signalled = bool(self._untaken)
 
     async def _give_back_now(self, *, strike: bool) -> None:
         """Its state here is not to be trusted: void the token, and let it be claimed anew."""
         try:
-            await self._store.release_now(self.claim, strike=strike)
+            self.due = await self._store.release_now(self.claim, strike=strike)
+        except NotHeld:
+            _log.info("instance.lost", instance=self.claim.id)
         except DurproxyError as error:  # the tick will find that nobody here has it in memory
             _log.warning("instance.not_released", instance=self.claim.id, error=error.message)
-        self.again = not strike

@@ -36,9 +36,9 @@ _CLAIM_COLUMNS = "id, token, graph, vars, label, role, fresh"
 
 
 def lost_hold(error: ServerError) -> LostHold | None:
-    """The refusal that `error` is, when our own functions raised it (a step may forge the code)."""
+    """The refusal that `error` of one of our own functions is."""
     kind = _LOST.get(error.code)
-    return kind(error.message) if kind and "function df._" in error.context else None
+    return kind(error.message) if kind else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,20 +121,23 @@ class Store:
         result = await self._call("_takeover_1", "$1::uuid, $2::integer", (dead, str(room)))
         return int(result.one()[0] or 0)
 
-    async def release(self, claim: Claim, ready: datetime | None) -> bool:
-        """Give back until `ready` (None: only a signal); True when a message is there already."""
+    async def release(self, claim: Claim, ready: datetime | None) -> datetime | None:
+        """Give back until `ready` (None: only a signal).
+
+        Returns when it can be claimed: at once when a message is there already.
+        """
         return await self._release(claim, "infinity" if ready is None else ready.isoformat(), "f")
 
-    async def release_now(self, claim: Claim, *, strike: bool = False) -> None:
+    async def release_now(self, claim: Claim, *, strike: bool = False) -> datetime | None:
         """Give back for the next claim; with a strike that waits, longer each time."""
-        await self._release(claim, "-infinity", "t" if strike else "f")
+        return await self._release(claim, "-infinity", "t" if strike else "f")
 
-    async def _release(self, claim: Claim, ready: str, strike: str) -> bool:
+    async def _release(self, claim: Claim, ready: str, strike: str) -> datetime | None:
         values = (claim.id, claim.token, ready, strike)
         result = await self._call(
             "_release_1", "$1, $2::uuid, $3::timestamptz, $4::boolean", values
         )
-        return result.one()[0] == "t"
+        return _time(result.one()[0])
 
     async def reclaim(self, instances: Sequence[str]) -> None:
         await self._call(

@@ -32,6 +32,12 @@ from durproxy.log import get_logger
 _log = get_logger(__name__)
 
 _STORE_CONNECTIONS = 6
+# whatever the owner's role or the database has by default
+_STORE_SETTINGS = (
+    "-c datestyle=ISO -c timezone=UTC -c lock_timeout=30s -c jit=off"
+    " -c default_transaction_isolation=read\\ committed -c default_transaction_read_only=off"
+    " -c statement_timeout=0 -c idle_session_timeout=0 -c idle_in_transaction_session_timeout=0"
+)
 _RECURSION = 40_000  # a graph's JSON may be nested as deep as it has nodes
 _RETRY = 1.0  # seconds between attempts to reach the upstream
 _LAST_WORDS = 5.0  # seconds to give back what is still held
@@ -58,6 +64,7 @@ class Worker:
     async def run(self) -> int:
         with LocalBus(self._settings.runtime_dir, self._name) as bus:
             async with await self._connect_life() as life, trio.open_nursery() as nursery:
+                self._nursery = nursery
                 holding = Holding(
                     self._store, self._roles, nursery, bus.tell_proxies_ended, self._left
                 )
@@ -122,11 +129,11 @@ class Worker:
         except DurproxyError as error:  # the next tick finds it
             _log.warning("claim.failed", instance=instance, error=error.message)
 
-    def _left(self, due: datetime | None, again: bool) -> None:
+    def _left(self, instance: str, due: datetime | None, signalled: bool) -> None:
         """An instance has left memory: there is room, and it may want to come back."""
-        self._claims.expect(due)
-        if again:
-            self._claims.wake()
+        self._claims.left(due)
+        if signalled:
+            self._nursery.start_soon(self._claim_signalled, instance)
 
     # --- the end ---
 
@@ -135,8 +142,8 @@ class Worker:
             async for _ in signals:
                 break
         _log.info("engine.draining", engine_id=self._id, held=len(holding.ids()))
-        self._claims.stopped = True
         with trio.move_on_after(self._settings.drain_timeout):
+            await self._claims.stop()
             await holding.wait_left()
         with trio.move_on_after(_LAST_WORDS):
             try:
@@ -154,6 +161,6 @@ def _store_conninfo(settings: Settings, name: str) -> str:
     expensive that the server would compile it, for most of a second.
     """
     given = conninfo_to_dict(settings.upstream)
-    ours = "-c datestyle=ISO -c timezone=UTC -c lock_timeout=30s -c jit=off"
-    options = f"{given.get('options') or ''} {ours}"
-    return make_conninfo("", **(given | {"options": options.strip(), "application_name": name}))
+    options = f"{given.get('options') or ''} {_STORE_SETTINGS}".strip()
+    ours = {"options": options, "application_name": name, "client_encoding": "UTF8"}
+    return make_conninfo("", **(given | ours))

@@ -7,6 +7,8 @@
 --   return before the step commits; checking only the nearest frame would let a losing step in.
 -- * An outcome is the one INSERT of its key. A second one is refused (WF003) and rolls back.
 -- * Who ends something (claim, cancel, race, round) UPDATEs the row that the others share.
+-- * Nobody here waits in line for an instance's row: the one who has it may be a user with an open
+--   df.cancel. It is skipped, or looked at again for a while (_await_hold_1).
 --
 -- p_nodes, p_paths, p_rounds name the enclosing frames; where a function ends or advances a frame,
 -- that frame stands last. Functions are one flat body, since nested calls cost a tenth of a step.
@@ -68,54 +70,66 @@ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_s
     SELECT count(*) FROM freed
 $$;
 
--- Give an instance back until p_ready ('infinity': only a signal). True when a message for one of
--- its waits has come meanwhile: then it is claimable at once. p_strike: the worker could not go on
--- with it, so the next try waits, longer each time.
+-- Give an instance back until p_ready ('infinity': only a signal); returns when it can be claimed:
+-- at once, if a message for one of its waits has come meanwhile. p_strike: the worker could not go
+-- on with it, so the next try waits, longer each time.
 CREATE FUNCTION df._release_1(p_instance text, p_token uuid, p_ready timestamptz, p_strike boolean)
-RETURNS boolean
+RETURNS timestamptz
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
 DECLARE
-    v_message boolean;
+    v_ready timestamptz;
 BEGIN
+    PERFORM 1 FROM df._instances i
+    WHERE i.id = p_instance AND i.token = p_token FOR NO KEY UPDATE SKIP LOCKED;
+    IF NOT FOUND THEN
+        PERFORM df._await_hold_1(p_instance, p_token, '100 ms', true);
+    END IF;
     UPDATE df._instances i
     SET owner = NULL, token = NULL, updated_at = clock_timestamp(),
         ready_at = CASE WHEN p_strike
             THEN clock_timestamp() + least(interval '30 s', interval '50 ms' * 2 ^ least(i.takeovers, 10))
             ELSE greatest(p_ready, clock_timestamp()) END,
         takeovers = CASE WHEN p_strike THEN i.takeovers + 1 ELSE 0 END
-    WHERE i.id = p_instance AND i.token = p_token;
-    IF NOT FOUND THEN
-        RETURN false;
-    END IF;
-    SELECT EXISTS (
+    WHERE i.id = p_instance
+    RETURNING i.ready_at INTO v_ready;
+    IF NOT p_strike AND EXISTS (
         SELECT 1 FROM df._checkpoints f
         JOIN df._signals s ON s.instance_id = f.instance_id AND s.name = f.signal
         WHERE f.instance_id = p_instance AND f.status = 'o' AND f.signal IS NOT NULL)
-    INTO v_message;
-    IF v_message THEN
-        UPDATE df._instances i SET ready_at = clock_timestamp() WHERE i.id = p_instance;
+    THEN
+        v_ready := clock_timestamp();
+        UPDATE df._instances i SET ready_at = v_ready WHERE i.id = p_instance;
     END IF;
-    RETURN v_message;
+    RETURN v_ready;
 END $$;
 
 -- What is this worker's by the table but not in its memory: the reply to a claim was lost.
 CREATE FUNCTION df._reclaim_1(p_engine uuid, p_instances text[]) RETURNS bigint
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
-    WITH freed AS (
+    WITH mine AS MATERIALIZED (
+        SELECT i.id FROM df._instances i WHERE i.owner = p_engine AND i.id = ANY (p_instances)
+        FOR NO KEY UPDATE SKIP LOCKED),
+    freed AS (
         UPDATE df._instances i
         SET owner = NULL, token = NULL, ready_at = clock_timestamp(), updated_at = clock_timestamp()
-        WHERE i.owner = p_engine AND i.id = ANY (p_instances) RETURNING 1)
+        FROM mine WHERE i.id = mine.id RETURNING 1)
     SELECT count(*) FROM freed
 $$;
 
--- A worker that drains gives all back in one statement.
+-- A worker that drains gives all back in one statement. While something stays behind it stays
+-- known, so that another worker finds it dead and takes over.
 CREATE FUNCTION df._release_all_1(p_engine uuid) RETURNS bigint
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
-    WITH freed AS (
+    WITH mine AS MATERIALIZED (
+        SELECT i.id FROM df._instances i WHERE i.owner = p_engine FOR NO KEY UPDATE SKIP LOCKED),
+    freed AS (
         UPDATE df._instances i
         SET owner = NULL, token = NULL, ready_at = clock_timestamp(), updated_at = clock_timestamp()
-        WHERE i.owner = p_engine RETURNING 1),
-    gone AS (DELETE FROM df._engines e WHERE e.id = p_engine)
+        FROM mine WHERE i.id = mine.id RETURNING 1),
+    gone AS (
+        DELETE FROM df._engines e
+        WHERE e.id = p_engine
+          AND (SELECT count(*) FROM mine) = (SELECT count(*) FROM df._instances i WHERE i.owner = p_engine))
     SELECT count(*) FROM freed
 $$;
 
@@ -156,10 +170,12 @@ DECLARE
     v_rows text;
     v_exact text[];
     v_result text;
+    v_role text;
 BEGIN
     IF p_clean THEN
         PERFORM df._clean_1();
     END IF;
+    v_role := pg_catalog.current_setting('role');
     PERFORM pg_catalog.set_config('durproxy.instance', p_instance, true);
     IF p_rows THEN
         IF p_values IS NULL THEN
@@ -174,6 +190,10 @@ BEGIN
             EXECUTE p_text USING p_values;
         END IF;
         GET DIAGNOSTICS v_count = ROW_COUNT;
+    END IF;
+    IF pg_catalog.current_setting('role') OPERATOR(pg_catalog.<>) v_role THEN
+        -- SET ROLE in a step: the role it chose may not be allowed to use df, and is not the next step's
+        PERFORM pg_catalog.set_config('role', v_role, false);
     END IF;
     v_result := pg_catalog.concat('{"rows":[', v_rows, '],"row_count":', v_count, '}');
     PERFORM df._finish_1(p_instance, p_token, p_nodes, p_paths, p_rounds, p_node, p_path,
@@ -212,7 +232,7 @@ END $$;
 
 -- Any role may call this one: it is the random token of the claim that gives the right.
 -- p_decides: NULL, 'e' the step ends its instance, 'r' it wins the innermost race, p_winner.
--- lock_timeout: an open df.cancel of a user must not deadlock with a step that holds that user's rows.
+-- lock_timeout: of frames that another branch is about to close while that branch waits for us.
 CREATE FUNCTION df._finish_1(
     p_instance text, p_token uuid, p_nodes integer[], p_paths text[], p_rounds bigint[],
     p_node integer, p_path text, p_result json, p_types json, p_exact text[],
@@ -224,17 +244,21 @@ DECLARE
     v_last integer;
 BEGIN
     IF p_decides = 'e' THEN
+        PERFORM 1 FROM df._instances i
+        WHERE i.id = p_instance AND i.token = p_token FOR NO KEY UPDATE SKIP LOCKED;
+    ELSE
+        PERFORM 1 FROM df._instances i
+        WHERE i.id = p_instance AND i.token = p_token FOR SHARE SKIP LOCKED;
+    END IF;
+    IF NOT FOUND THEN  -- hours of work may hang on it: as patient as nobody minds
+        PERFORM df._await_hold_1(p_instance, p_token, '1 min', coalesce(p_decides = 'e', false));
+    END IF;
+    IF p_decides = 'e' THEN
         UPDATE df._instances i
         SET status = 'completed', result = p_result, owner = NULL, token = NULL,
             completed_at = clock_timestamp(), updated_at = clock_timestamp()
-        WHERE i.id = p_instance AND i.token = p_token;
-    ELSE
-        PERFORM 1 FROM df._instances i WHERE i.id = p_instance AND i.token = p_token FOR SHARE;
-    END IF;
-    IF NOT FOUND THEN
-        RAISE EXCEPTION 'instance "%" is not held by this worker any more', p_instance USING ERRCODE = 'WF001';
-    END IF;
-    IF p_decides = 'r' THEN
+        WHERE i.id = p_instance;
+    ELSIF p_decides = 'r' THEN
         v_frames := v_frames - 1;
     END IF;
     FOR k IN 1 .. v_frames LOOP
@@ -285,13 +309,48 @@ END $$;
 -- ---------------------------------------------------------------------------------------------
 -- Frames: scopes and waits
 
+-- The row of an instance was not to be had at once: it is not this worker's any more (WF001), or
+-- somebody is about to change it: a step that commits, a user's open transaction with df.cancel in
+-- it. Who waits for a lock can be part of a deadlock, and then Postgres may end the user's side, so
+-- this one looks again and again instead, and gives way (55P03) as soon as anybody waits for it.
+CREATE FUNCTION df._await_hold_1(p_instance text, p_token uuid, p_patience interval, p_change boolean)
+RETURNS void LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+DECLARE
+    v_until timestamptz := clock_timestamp() + p_patience;
+    v_pause double precision := 0.002;
+BEGIN
+    LOOP
+        PERFORM 1 FROM df._instances i WHERE i.id = p_instance AND i.token = p_token;
+        IF NOT FOUND THEN
+            RAISE EXCEPTION 'instance "%" is not held by this worker any more', p_instance USING ERRCODE = 'WF001';
+        END IF;
+        IF clock_timestamp() > v_until OR EXISTS (
+            SELECT 1 FROM pg_locks w WHERE NOT w.granted AND pg_backend_pid() = ANY (pg_blocking_pids(w.pid)))
+        THEN
+            RAISE EXCEPTION 'instance "%" is locked by another transaction', p_instance USING ERRCODE = '55P03';
+        END IF;
+        PERFORM pg_sleep(v_pause);
+        v_pause := least(v_pause * 1.5, 0.05);
+        IF p_change THEN
+            PERFORM 1 FROM df._instances i
+            WHERE i.id = p_instance AND i.token = p_token FOR NO KEY UPDATE SKIP LOCKED;
+        ELSE
+            PERFORM 1 FROM df._instances i
+            WHERE i.id = p_instance AND i.token = p_token FOR SHARE SKIP LOCKED;
+        END IF;
+        EXIT WHEN FOUND;
+    END LOOP;
+END $$;
+
 CREATE FUNCTION df._hold_1(p_instance text, p_token uuid, p_nodes integer[], p_paths text[], p_rounds bigint[])
 RETURNS void LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
 BEGIN
-    PERFORM 1 FROM df._instances i WHERE i.id = p_instance AND i.token = p_token FOR SHARE;
+    PERFORM 1 FROM df._instances i
+    WHERE i.id = p_instance AND i.token = p_token FOR SHARE SKIP LOCKED;
     IF NOT FOUND THEN
-        RAISE EXCEPTION 'instance "%" is not held by this worker any more', p_instance USING ERRCODE = 'WF001';
+        PERFORM df._await_hold_1(p_instance, p_token, '100 ms', false);
     END IF;
     FOR k IN 1 .. coalesce(cardinality(p_nodes), 0) LOOP
         PERFORM 1 FROM df._checkpoints f
@@ -440,16 +499,18 @@ CREATE FUNCTION df._end_1(
 RETURNS void LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
 BEGIN
+    PERFORM 1 FROM df._instances i
+    WHERE i.id = p_instance AND i.token = p_token FOR NO KEY UPDATE SKIP LOCKED;
+    IF NOT FOUND THEN
+        PERFORM df._await_hold_1(p_instance, p_token, '100 ms', true);
+    END IF;
     UPDATE df._instances i
     SET status = p_status, owner = NULL, token = NULL, error = p_error,
         result = coalesce(p_result, (SELECT c.result FROM df._checkpoints c
             WHERE c.instance_id = p_instance AND c.node = p_node AND c.path = p_path)),
         completed_at = clock_timestamp(),
         updated_at = clock_timestamp()
-    WHERE i.id = p_instance AND i.token = p_token;
-    IF NOT FOUND THEN
-        RAISE EXCEPTION 'instance "%" is not held by this worker any more', p_instance USING ERRCODE = 'WF001';
-    END IF;
+    WHERE i.id = p_instance;
 END $$;
 
 -- ---------------------------------------------------------------------------------------------
@@ -464,11 +525,17 @@ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
         UPDATE df._engines e SET beat = e.beat + 1, seen_at = clock_timestamp() WHERE e.id = p_engine)
     SELECT clock_timestamp(),
         (SELECT min(i.ready_at) FROM df._instances i WHERE i.ready_at IS NOT NULL),
-        (SELECT json_agg(json_build_object('id', e.id, 'beat', e.beat, 'gone', a.pid IS NULL,
-                'owns', EXISTS (SELECT 1 FROM df._instances i WHERE i.owner = e.id)))
-         FROM df._engines e
-         LEFT JOIN pg_stat_activity a ON a.pid = e.pid AND a.backend_start = e.backend_start
-         WHERE e.id <> p_engine),
+        (SELECT json_agg(o) FROM (
+            SELECT e.id, e.beat, a.pid IS NULL AS gone,
+                EXISTS (SELECT 1 FROM df._instances i WHERE i.owner = e.id) AS owns
+            FROM df._engines e
+            LEFT JOIN pg_stat_activity a ON a.pid = e.pid AND a.backend_start = e.backend_start
+            WHERE e.id <> p_engine
+            UNION ALL
+            -- a claim of its was under way when it was seen dead, and forgotten since it had nothing
+            SELECT DISTINCT i.owner, 0, true, true FROM df._instances i
+            WHERE i.owner IS NOT NULL AND i.owner <> p_engine
+              AND NOT EXISTS (SELECT 1 FROM df._engines e WHERE e.id = i.owner)) o),
         (SELECT array_agg(DISTINCT f.instance_id) FROM df._signals s
          JOIN df._checkpoints f ON f.instance_id = s.instance_id AND f.signal = s.name AND f.status = 'o'
          JOIN df._instances i ON i.id = f.instance_id AND i.ready_at IS NOT NULL),
