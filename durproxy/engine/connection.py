@@ -21,6 +21,8 @@ from durproxy.errors import DurproxyError, UpstreamUnreachable
 
 _Poll = pq.PollingStatus
 _Status = pq.ExecStatus
+_NO_SUCH_STATEMENT = "26000"
+_CONNECT_TIMEOUT = 15.0  # seconds
 _OK = (_Status.TUPLES_OK, _Status.COMMAND_OK, _Status.EMPTY_QUERY)
 
 
@@ -102,6 +104,12 @@ class Connection:
     @classmethod
     async def connect(cls, conninfo: str) -> Connection:
         """A new connection. Raises UpstreamUnreachable with libpq's own words."""
+        with trio.move_on_after(_CONNECT_TIMEOUT):
+            return await cls._connect(conninfo)
+        raise UpstreamUnreachable(f"no answer in {_CONNECT_TIMEOUT:g} s")
+
+    @classmethod
+    async def _connect(cls, conninfo: str) -> Connection:
         pgconn = pq.PGconn.connect_start(conninfo.encode())
         try:
             while True:
@@ -140,6 +148,14 @@ class Connection:
             and self._pgconn.transaction_status == pq.TransactionStatus.IDLE
         )
 
+    def is_quiet(self) -> bool:
+        """Nothing has come since the last answer: a server that has gone would have said so."""
+        try:
+            self._pgconn.consume_input()
+        except psycopg.Error:
+            return False
+        return self._pgconn.status == pq.ConnStatus.OK and not self._pgconn.is_busy()
+
     @property
     def server_version(self) -> int:
         return self._pgconn.server_version
@@ -162,15 +178,22 @@ class Connection:
     ) -> Result:
         """A statement that is prepared here once, under `name`."""
         key = name.encode()
-        if key not in self._prepared:
-            self._send(self._pgconn.send_prepare, key, sql.encode())
-            await self._answer()
-            self._prepared.add(key)
-        self._send(self._pgconn.send_query_prepared, key, _encoded(values))
-        if when_sent is not None:
-            await self._flush()
-            when_sent()
-        return await self._answer()
+        while True:
+            if is_new := key not in self._prepared:
+                self._send(self._pgconn.send_prepare, key, sql.encode())
+                await self._answer()
+                self._prepared.add(key)
+            self._send(self._pgconn.send_query_prepared, key, _encoded(values))
+            if when_sent is not None:
+                await self._flush()
+                when_sent()
+            try:
+                return await self._answer()
+            except ServerError as error:
+                # a step's DEALLOCATE ALL took ours too; one that runs has a context
+                if is_new or error.code != _NO_SUCH_STATEMENT or error.context:
+                    raise
+                self._prepared.clear()
 
     async def script(self, sql: str) -> Result:
         """Statements without parameters, as a simple query; the last one's result."""
@@ -183,10 +206,6 @@ class Connection:
         await self._answer()
         self._send(self._pgconn.send_describe_prepared, b"")
         return (await self._answer()).columns()
-
-    def forget_prepared(self) -> None:
-        """The server was told DISCARD ALL."""
-        self._prepared.clear()
 
     async def wait_notifies(self) -> list[str]:
         """Payloads of the notifications that come next, at least one. Raises ConnectionLost."""
@@ -232,6 +251,8 @@ class Connection:
         self.busy = False
         if self._pgconn.status != pq.ConnStatus.OK:
             raise ConnectionLost(error.message if error else _reason(self._pgconn))
+        if self._pgconn.parameter_status(b"client_encoding") != b"UTF8":
+            raise ConnectionLost("the session's client_encoding is not ours any more")
         if error is not None:
             raise error
         if last is None:

@@ -39,7 +39,7 @@ class Pool:
     async def _take(self) -> Connection:
         while self._idle:
             connection = self._idle.pop()
-            if connection.usable:
+            if connection.usable and connection.is_quiet():
                 return connection
             connection.close()
         return await Connection.connect(self._conninfo)
@@ -93,12 +93,16 @@ class RolePools:
                     # a worker that is gone must not leave its statements running
                     "-c client_connection_check_interval=1s",
                     f"-c idle_in_transaction_session_timeout={int(self._lease * 1000)}",
+                    "-c idle_session_timeout=0",
                     # the checkpoint is a write, whatever the role may do by default
                     "-c default_transaction_read_only=off",
+                    # our values are arrays with NULLs, our errors end with where they came from
+                    "-c array_nulls=on -c log_parameter_max_length_on_error=0",
                 ),
             )
         )
         given |= {"user": role, "options": options, "application_name": "durproxy step"}
+        given["client_encoding"] = "UTF8"
         return make_conninfo("", **given)
 
     def close_idle(self) -> None:

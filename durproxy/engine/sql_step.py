@@ -7,11 +7,13 @@ they are asked for once for each text and role.
 
 What a failure means:
     refused by df._finish_1 (WF00x)    nothing was kept, look again           -> LostHold
-    40001, 40P01, lock wait in finish  nothing was kept, run it again         -> here, bounded
-    a type that has changed (WF004)    nothing was kept, ask and run again    -> here
+    lock wait, timeout in finish       nothing was kept, run it again         -> here, then later
+    40001, 40P01                       nothing was kept, run it again         -> here, bounded
+    a type that has changed (WF004)    nothing was kept, ask and run again    -> here, once
     25001, 2D000                       it must not be in a transaction       -> alone, at least once
     connection lost                    whether it committed is not known      -> ConnectionLost
     anything else                      the step's own error                   -> StepFailure
+A step may raise any of these SQLSTATEs itself, so ours count only where they come from finish.
 """
 
 from __future__ import annotations
@@ -38,6 +40,7 @@ _FINISH = (
     '\'{"rows":[],"row_count":0}\', NULL, NULL, $8::"char", $9::integer)'
 )
 _ROLLED_BACK = frozenset(("40001", "40P01"))
+_NOT_NOW = frozenset(("55P03", "57014"))  # lock not available, statement timeout
 _NOT_IN_A_TRANSACTION = frozenset(("25001", "2D000"))
 # a remembered column has another type now, or is not there any more
 _STALE = frozenset(("WF004", "42804", "42P10"))
@@ -49,23 +52,29 @@ async def run_step(
 ) -> StepResult:
     """Run one step; its result, as far as anything here reads it.
 
-    Raises StepFailure, LostHold, ConnectionLost.
+    Raises StepFailure, LostHold, ConnectionLost; ServerError when its outcome cannot be written.
     """
     ready: ReadyStep | None = None
-    for attempt in range(1, _ATTEMPTS + 1):
+    has_asked_again = False
+    attempt = 0
+    while True:
+        attempt += 1
         try:
             ready = await prepare_step(connection, shapes, claim, action)
             return await _attempt(connection, claim, action, ready)
         except ServerError as error:
-            lost = lost_hold(error)
-            if lost is not None:
-                raise lost from None
-            if ready is not None and error.code in _STALE and shapes.forget(ready.plain):
-                continue
+            if _is_from_finish(error):
+                if (lost := lost_hold(error)) is not None:
+                    raise lost from None
+                if attempt == _ATTEMPTS and error.code in _NOT_NOW:
+                    raise
+            if ready is not None and error.code in _STALE and not has_asked_again:
+                has_asked_again = shapes.forget(ready.plain)
+                if has_asked_again:
+                    continue
             if attempt == _ATTEMPTS or not _was_rolled_back(error):
                 raise StepFailure(_step_error(error, action, ready)) from None
         await trio.sleep(0.01 * 2**attempt)
-    raise AssertionError("the last attempt raises")
 
 
 async def _attempt(
@@ -77,7 +86,7 @@ async def _attempt(
     passed("step.before")
     try:
         answer = await connection.call(
-            "run",
+            "durproxy run",
             _RUN,
             (
                 claim.id, claim.token, *frames_literals(action.scopes),
@@ -115,7 +124,7 @@ async def _run_alone(
     connection.session_of = UNKNOWN
     await connection.script(ready.plain)
     await connection.call(
-        "finish",
+        "durproxy finish",
         _FINISH,
         (
             claim.id, claim.token, *frames_literals(action.scopes),
@@ -137,9 +146,18 @@ def _decision(action: RunStep) -> tuple[str | None, str | None]:
 
 def _was_rolled_back(error: ServerError) -> bool:
     """The server undid the step for reasons that are not its own: it may simply run again."""
-    return error.code in _ROLLED_BACK or (
-        error.code == "55P03" and "function df._finish_1" in error.context
-    )
+    return error.code in _ROLLED_BACK or (error.code in _NOT_NOW and _is_from_finish(error))
+
+
+def _is_from_finish(error: ServerError) -> bool:
+    """Raised where the outcome is written, and not by the step, which runs in df._run_1's EXECUTE.
+
+    The outermost line of the context says so; these words in it are never translated.
+    """
+    outermost = error.context.rpartition("\n")[2]
+    if "df._run_1(" in outermost:
+        return "PERFORM" in outermost
+    return "df._finish_1(" in outermost
 
 
 def _step_error(error: ServerError, action: RunStep, ready: ReadyStep | None) -> StepError:
