@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import secrets
 import shutil
+import signal
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
+from typing import NoReturn
 
 import psycopg
 import typer
@@ -24,6 +28,7 @@ DATABASE = "app"
 
 def run(options: Mapping[str, object], data: Path | None, postgres_port: int | None) -> int:
     """Until Ctrl-C or SIGTERM; the exit code."""
+    signal.signal(signal.SIGTERM, _leave)  # tidily, also before and after serve takes its own turn
     with _folder(data) as folder:
         cluster = Cluster(embedded_bindir(), folder, postgres_port or free_port())
         cluster.create()
@@ -44,6 +49,10 @@ def run(options: Mapping[str, object], data: Path | None, postgres_port: int | N
             return supervise.serve(settings, say_ready)
         finally:
             cluster.stop()
+
+
+def _leave(number: int, frame: FrameType | None) -> NoReturn:
+    sys.exit(128 + number)
 
 
 def _uri(address: str, password: str) -> str:

@@ -11,6 +11,8 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
+from durproxy.lifeline import dying_with_me
+
 Event = dict[str, Any]
 T = TypeVar("T")
 
@@ -18,7 +20,10 @@ _CLOSE_TIMEOUT = 20.0
 
 
 class Observed:
-    """``durproxy COMMAND …`` as a process of its own, with ``log_format`` json."""
+    """``durproxy COMMAND …`` as a process of its own, with ``log_format`` json.
+
+    It drains when the thread that made it ends, as at the death of our process.
+    """
 
     def __init__(self, *arguments: str, env: Mapping[str, str] | None = None) -> None:
         self.log: list[Event] = []  # the structured lines, oldest first
@@ -31,6 +36,7 @@ class Observed:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            preexec_fn=dying_with_me(signal.SIGTERM),
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
