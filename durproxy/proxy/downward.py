@@ -105,7 +105,9 @@ class Downward(Flow):
                 if kind == _READY:
                     if link.expected:
                         link.expected.popleft()
-                    link.status = buffer[position + HEADER_SIZE]
+                    link.status = backend.ReadyForQuery.parse(
+                        view[position + HEADER_SIZE : after]
+                    ).status
                     ready = True
                 elif after <= end:
                     moved = self._look(kind, view[position + HEADER_SIZE : after])

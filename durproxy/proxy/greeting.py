@@ -217,7 +217,7 @@ class Greeting:
             link.key = key.process_id, key.secret_key
         elif kind == backend.READY_FOR_QUERY:
             self._enter(Event.READY_RECEIVED)
-            link.status = body[0]
+            link.status = backend.ReadyForQuery.parse(body).status
         else:  # a notice, or what the server makes of the protocol version
             self._enter(Event.PROGRESS_RECEIVED)
 

@@ -87,6 +87,24 @@ class BackendKeyData(BackendMessage):
 
 
 @dataclass(frozen=True, slots=True)
+class ReadyForQuery(BackendMessage):
+    """Everything up to here is answered; the status is ``I``, ``T`` or ``E`` (failed)."""
+
+    kind: ClassVar[int] = READY_FOR_QUERY
+    status: int
+
+    @classmethod
+    def parse(cls, body: Buffer) -> ReadyForQuery:
+        reader = BodyReader(body)
+        message = cls(reader.read_byte())
+        reader.finish()
+        return message
+
+    def encode(self) -> bytes:
+        return encode_message(self.kind, bytes([self.status]))
+
+
+@dataclass(frozen=True, slots=True)
 class Report(BackendMessage):
     """The common body of ErrorResponse and NoticeResponse: one-letter fields in order."""
 

@@ -68,14 +68,18 @@ def test_pipeline_with_an_error_in_it(proxy: Proxy, database: Database) -> None:
     with proxy.connect(database) as connection, connection.pipeline() as pipeline:
         ones = [connection.execute("SELECT %s::int", [n]) for n in range(100)]
         pipeline.sync()
-        connection.execute("SELECT 1/0")
-        connection.execute("SELECT 1")
         with pytest.raises(psycopg.errors.DivisionByZero):
-            pipeline.sync()
+            fail_in(connection, pipeline)
         after = connection.execute("SELECT 7")
         pipeline.sync()
         assert [cursor.fetchone() for cursor in ones] == [(n,) for n in range(100)]
         assert after.fetchone() == (7,)
+
+
+def fail_in(connection: psycopg.Connection, pipeline: psycopg.Pipeline) -> None:
+    connection.execute("SELECT 1/0")
+    connection.execute("SELECT 1")
+    pipeline.sync()
 
 
 @pytest.mark.parametrize("rounds", [20])

@@ -16,6 +16,7 @@ from durproxy.wire.backend import (
     ErrorResponse,
     NoticeResponse,
     ParameterStatus,
+    ReadyForQuery,
     encode_authentication,
     fatal,
     moved_report,
@@ -44,7 +45,7 @@ frontend = st.one_of(
 fields = st.lists(st.tuples(st.sampled_from(b"SVCMDHPpqWstcdnFLR"), names), max_size=8).map(tuple)
 PARSERS = [
     Query, Parse, Bind, Describe, Execute, Close,
-    Authentication, ParameterStatus, BackendKeyData, ErrorResponse, NoticeResponse,
+    Authentication, ParameterStatus, BackendKeyData, ReadyForQuery, ErrorResponse, NoticeResponse,
 ]  # fmt: skip
 
 
@@ -62,6 +63,10 @@ def test_frontend_messages_come_back(
 def test_reports_come_back(given_: tuple[tuple[int, bytes], ...]) -> None:
     for kind in (ErrorResponse, NoticeResponse):
         assert kind.parse(kind(given_).encode()[HEADER_SIZE:]) == kind(given_)
+
+
+def test_ready_for_query_comes_back() -> None:
+    assert ReadyForQuery.parse(ReadyForQuery(ord("T")).encode()[HEADER_SIZE:]).status == ord("T")
 
 
 def test_parameter_status_comes_back() -> None:
