@@ -134,6 +134,7 @@ class Downward(Flow):
         self.link.close("client connection broke")
 
     def _look(self, kind: int, body: memoryview) -> bytes | None:
+        """What to send instead of the message; None: as it is."""
         link = self.link
         if kind == _PARAMETER:
             parameter = backend.ParameterStatus.parse(body)
@@ -149,8 +150,7 @@ class Downward(Flow):
             return None
         if kind != _ERROR and kind != _NOTICE:
             assert link.tracking is not None
-            link.tracking.replied(unit, kind)
-            return None
+            return None if link.tracking.replied(unit, kind) else b""
         moved = self._move(kind, body, unit)
         if kind == _ERROR:
             unit.steps.clear()

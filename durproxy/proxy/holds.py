@@ -170,9 +170,9 @@ class Holds:
         if not held.verified or now >= held.give_up:
             self._release(link, released=False)
         elif now >= held.deadline:
-            self._release(link, released=True)
+            self._release(link, released=True, expired=True)
 
-    def _release(self, link: Link, *, released: bool) -> None:
+    def _release(self, link: Link, *, released: bool, expired: bool = False) -> None:
         held = self.forget(link)
         assert held is not None
-        link.resume(Decision(held.plan, waited=True, released=released))
+        link.resume(Decision(held.plan, waited=True, released=released, expired=expired))

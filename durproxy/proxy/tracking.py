@@ -15,13 +15,24 @@ from typing import Final
 from durproxy.rewrite.plan import Plan
 from durproxy.wire import backend
 from durproxy.wire.framing import Buffer, split_messages
-from durproxy.wire.frontend import SYNC, Bind, Close, Describe, Execute, Parse, Query
+from durproxy.wire.frontend import (
+    NO_PARAMETER_TYPES,
+    SYNC,
+    Bind,
+    Close,
+    Describe,
+    Execute,
+    Parse,
+    Query,
+)
 
+_INJECTED: Final = -1  # as a step: a Parse of ours, whose reply is nobody's
 _MOST_NAMES = 10_000  # statements of one session that are remembered
 
 # Which replies end a step; an error ends all steps up to the Sync.
 _ENDED_BY: Final = {
     Parse.kind: frozenset((backend.PARSE_COMPLETE,)),
+    _INJECTED: frozenset((backend.PARSE_COMPLETE,)),
     Bind.kind: frozenset((backend.BIND_COMPLETE,)),
     Close.kind: frozenset((backend.CLOSE_COMPLETE,)),
     Describe.kind: frozenset((backend.ROW_DESCRIPTION, backend.NO_DATA)),
@@ -51,16 +62,17 @@ class Unit:
 class Tracking:
     """The names and the open Sync group of one session."""
 
-    __slots__ = ("_lost", "_portals", "_statements", "open")
+    __slots__ = ("_lost", "_parameter_types", "_portals", "_statements", "open")
 
     def __init__(self, group: memoryview | None) -> None:
         self._statements: dict[bytes, Plan] = {}
+        self._parameter_types: dict[bytes, bytes] = {}  # of the statements that can be held
         self._portals: dict[bytes, Plan] = {}
         self._lost = group is None  # the beginning of this group was not seen
         self.open: Unit | None = None  # the group whose Sync has not been sent
         for kind, body in split_messages(group) if group else ():
             if kind == Parse.kind:
-                self.parsed(Parse.parse(body).statement, None)
+                self.parsed(Parse.parse(body), None)
             elif kind == Bind.kind:
                 self.bound(Bind.parse(body))
             elif kind in _ENDED_BY:
@@ -69,16 +81,29 @@ class Tracking:
     def statement(self, name: bytes) -> Plan | None:
         return self._statements.get(name)
 
-    def parsed(self, name: bytes, plan: Plan | None) -> None:
+    def parameter_types(self, name: bytes) -> bytes:
+        """Of a statement that can be held, as its Parse had them."""
+        return self._parameter_types.get(name, NO_PARAMETER_TYPES)
+
+    def parsed(self, message: Parse, plan: Plan | None) -> None:
         """A Parse goes to the server; ``plan`` is None for one without df."""
+        name = message.statement
+        self._parameter_types.pop(name, None)
         if plan is None or len(self._statements) >= _MOST_NAMES:
             self._statements.pop(name, None)
         else:
             self._statements[name] = plan
+            if plan.hold is not None:
+                self._parameter_types[name] = message.parameter_types
         unit = self._unit()
         unit.prepares_only = not unit.steps and unit.prepares is None
         unit.prepares = name
         unit.steps.append((Parse.kind, plan))
+
+    def injected(self) -> None:
+        """A Parse of our own goes to the server."""
+        self._statements.pop(b"", None)
+        self._add(_INJECTED, None)
 
     def bound(self, message: Bind) -> Plan | None:
         """A Bind goes to the server; the answer is its statement's plan."""
@@ -119,10 +144,11 @@ class Tracking:
         self.open, self._lost = None, False
         return unit
 
-    def replied(self, unit: Unit, kind: int) -> None:
-        """The server has sent a reply of this type for the unit."""
+    def replied(self, unit: Unit, kind: int) -> bool:
+        """The server has sent a reply of this type for the unit; whether it is the client's."""
         if unit.steps and kind in _ENDED_BY[unit.steps[0][0]]:
-            unit.steps.popleft()
+            return unit.steps.popleft()[0] != _INJECTED
+        return True
 
     def _unit(self) -> Unit:
         if self.open is None:

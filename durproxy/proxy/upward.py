@@ -9,7 +9,7 @@ LONGEST_HELD streams by unread.
 from __future__ import annotations
 
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
@@ -57,6 +57,7 @@ class Decision:
     plan: Plan
     waited: bool = False  # for the instance, too, and it need not be asked again
     released: bool = False  # it can go to the function that does not wait
+    expired: bool = False  # the instance has not ended, but the user's timeout is over
 
 
 Verdict = bytes | _Wait | None  # this instead, not now, as it is
@@ -195,7 +196,7 @@ class Upward(Flow):
         if tracking is None:
             return None
         if kind == _PARSE:
-            tracking.parsed(Parse.parse(body).statement, None)
+            tracking.parsed(Parse.parse(body), None)
         elif kind == Bind.kind:
             return self._look_at_bind(Bind.parse(body), view[after:end], position == boundary)
         else:
@@ -241,7 +242,7 @@ class Upward(Flow):
         if isinstance(message, Query):
             link.query_sent(plan)
             return None if text is None else Query(text).encode()
-        tracking.parsed(message.statement, plan)
+        tracking.parsed(message, plan)
         if decision.waited:
             self.decision = decision  # the Bind behind it has waited, too
         if text is None:
@@ -263,6 +264,13 @@ class Upward(Flow):
             if awaited is not None:
                 link.hold(plan, awaited)
                 return _Wait.WAIT
+        if decision is not None and decision.expired and plan is not None and plan.hold is not None:
+            # the statement as it was prepared would wait as long again
+            types = tracking.parameter_types(message.statement)
+            tracking.injected()
+            message = replace(message, statement=b"")
+            tracking.bound(message)
+            return Parse(b"", plan.hold.released, types).encode() + message.encode()
         plan = tracking.bound(message)
         if plan is not None and plan.wakes_engine:
             link.wake_engines_later()

@@ -19,6 +19,8 @@ FUNCTION_CALL = ord("F")
 SYNC = ord("S")
 TERMINATE = b"X\0\0\0\4"
 
+NO_PARAMETER_TYPES = b"\0\0"  # in a Parse: the server finds them out
+
 
 class FrontendMessage:
     """Base of what a client sends."""

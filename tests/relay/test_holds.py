@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from durproxy.bus import LocalBus
@@ -187,3 +188,20 @@ def test_extended_protocol(proxy: Proxy, home: Database, role: Role, prepared: b
             found = connection.execute("SELECT df.await_instance(%s, %s)", [instance, 20])
             assert found.fetchone() == ("completed",)
             ending.join()
+
+
+def test_a_prepared_statements_timeout_is_waited_for_once(
+    proxy: Proxy, home: Database, role: Role
+) -> None:
+    instance = start(home, role)
+    with proxy.connect(home, role) as connection:
+        connection.prepare_threshold = 0
+        for _ in range(2):
+            began = time.monotonic()
+            with pytest.raises(psycopg.Error) as caught:
+                connection.execute("SELECT df.await_instance(%s, %s)", [instance, 1])
+            assert caught.value.sqlstate == "WF010"
+            assert time.monotonic() - began < 1.8
+        end(home, instance)
+        found = connection.execute("SELECT df.await_instance(%s, %s)", [instance, 1])
+        assert found.fetchone() == ("completed",)
