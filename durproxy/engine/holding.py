@@ -167,7 +167,7 @@ def _checked(claim: Claim, checkpoints: dict[Key, Checkpoint]) -> tuple[str, Exe
         )
     cached = len(claim.graph) <= _LARGEST_SHARED
     graph = _shared_graph(claim.graph) if cached else _valid_graph(claim.graph)
-    return claim.role, Execution(graph, checkpoints)
+    return claim.role, Execution(graph, checkpoints, claim.substitutions)
 
 
 def _valid_graph(text: str) -> Graph:

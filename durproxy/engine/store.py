@@ -53,6 +53,11 @@ class Claim:
     role: str | None
     fresh: bool
 
+    @property
+    def substitutions(self) -> dict[str, str]:
+        """What ``{name}`` stands for in the texts of this instance."""
+        return {**self.variables, "sys_instance_id": self.id, "sys_label": self.label or ""}
+
 
 @dataclass(frozen=True, slots=True)
 class OtherEngine:

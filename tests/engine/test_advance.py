@@ -14,7 +14,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from durproxy.engine.core.actions import ClosesRace, EndsInstance, OpenFrame, RunStep
+from durproxy.engine.core.actions import (
+    CloseFrame,
+    ClosesRace,
+    EndsInstance,
+    FrameOpened,
+    OpenFrame,
+    RunStep,
+)
 from durproxy.engine.core.advance import Execution
 from durproxy.engine.core.graph import parse_graph
 from durproxy.engine.core.states import InstanceStatus, Key
@@ -100,6 +107,17 @@ def test_a_chain_of_thousands_of_steps_needs_no_recursion() -> None:
     stored = made.to_the_end()
     assert len(stored.effects) == 3000
     assert stored.status is InstanceStatus.COMPLETED
+
+
+def test_a_break_value_takes_the_instances_variables() -> None:
+    graph = parse_graph(json.dumps(loop(brk("{n} of {all}, {nosuch}"))))
+    execution = Execution(graph, {}, {"n": "1", "all": "2"})
+    (opening,) = execution.start()
+    assert isinstance(opening, OpenFrame)
+    (closing,) = execution.advance(FrameOpened(opening.key, None))
+    assert isinstance(closing, CloseFrame)
+    assert closing.result is not None
+    assert closing.result.text == '"1 of 2, {nosuch}"'
 
 
 def test_only_the_last_step_of_the_root_decides_the_end() -> None:

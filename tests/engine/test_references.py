@@ -238,6 +238,12 @@ def test_rows_come_back_exactly(server: Server) -> None:
     check()
 
 
+def test_no_rows_need_no_value(server: Server) -> None:
+    nothing = Rows([("a", "pg_catalog.int4"), ("b", TEXT)], [])
+    assert render("SELECT FROM $x.*", lambda _: nothing)[1] == []
+    assert server.rows("SELECT concat(count(*), max(r.b)) FROM $x.* AS r", x=nothing) == ["0"]
+
+
 def test_record_text_of_the_server_is_read(server: Server) -> None:
     fields = st.lists(st.none() | HOSTILE, min_size=1, max_size=4)
 

@@ -52,8 +52,14 @@ _CLASSES: dict[NodeType, type[Activation]] = {
 class Execution:
     """The state of one instance in a worker's memory."""
 
-    def __init__(self, graph: Graph, checkpoints: Mapping[Key, Checkpoint]) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        checkpoints: Mapping[Key, Checkpoint],
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
         self.graph = graph
+        self.variables = variables or {}
         self.checkpoints = checkpoints
         self.waits = (
             0  # timers and signals so far: tells a loop round that waited from one that spun

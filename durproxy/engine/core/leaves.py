@@ -16,6 +16,7 @@ from durproxy.engine.core.actions import (
 )
 from durproxy.engine.core.activation import NULL, Activation, End, Outcome
 from durproxy.engine.core.bindings import ReferenceFailure, substitute_text
+from durproxy.engine.core.references import substitute_variables
 from durproxy.engine.core.states import CheckpointStatus, Scope, StepResult
 
 
@@ -49,7 +50,8 @@ class Break(Activation):
         if value is None:
             return Outcome(End.BROKE, NULL)
         try:
-            text = substitute_text(str(value), self.environment)
+            text = substitute_variables(str(value), self.execution.variables)
+            text = substitute_text(text, self.environment)
         except ReferenceFailure as failure:
             error = failure.as_step_error(self.key.node)
             self.execution.ask(self, RecordFailure(self.key, self.scopes, error))

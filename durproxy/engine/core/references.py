@@ -173,6 +173,11 @@ class _Writer:
         alias = f" AS {quote_name(reference.name.lower())}" if needs_alias else ""
         if not rows.columns:
             return f"(SELECT FROM pg_catalog.generate_series(1, {len(rows.rows)})){alias}"
+        if not rows.rows:  # the step may have no values at all, and then it has no parameter
+            nothing = ", ".join(
+                f"NULL::{kind} AS {quote_name(name)}" for name, kind in rows.columns
+            )
+            return f"(SELECT {nothing} WHERE false){alias}"
         slices = []
         for k in range(len(rows.columns)):
             first = len(self._values) + 1
