@@ -43,7 +43,9 @@ _ROLLED_BACK = frozenset(("40001", "40P01"))
 _NOT_NOW = frozenset(("55P03", "57014"))  # lock not available, statement timeout
 _NOT_IN_A_TRANSACTION = frozenset(("25001", "2D000"))
 # a remembered column has another type now, or is not there any more
-_STALE = frozenset(("WF004", "42804", "42P10"))
+_OTHER_TYPE = "42804"
+_OTHER_FORM_REFUSED = frozenset(("0A000", "42601"))
+_STALE = frozenset(("WF004", _OTHER_TYPE, "42P10"))
 _ATTEMPTS = 10
 
 
@@ -55,7 +57,7 @@ async def run_step(
     Raises StepFailure, LostHold, ConnectionLost; ServerError when its outcome cannot be written.
     """
     ready: ReadyStep | None = None
-    has_asked_again = False
+    stale: ServerError | None = None
     attempt = 0
     while True:
         attempt += 1
@@ -68,12 +70,13 @@ async def run_step(
                     raise lost from None
                 if attempt == _ATTEMPTS and error.code in _NOT_NOW:
                     raise
-            if ready is not None and error.code in _STALE and not has_asked_again:
-                has_asked_again = shapes.forget(ready.plain)
-                if has_asked_again:
+            if ready is not None and error.code in _STALE and stale is None:
+                stale = error
+                if _asks_again(shapes, ready, error):
                     continue
             if attempt == _ATTEMPTS or not _was_rolled_back(error):
-                raise StepFailure(_step_error(error, action, ready)) from None
+                told = stale if stale and error.code in _OTHER_FORM_REFUSED else error
+                raise StepFailure(_step_error(told, action, ready)) from None
         await trio.sleep(0.01 * 2**attempt)
 
 
@@ -134,6 +137,14 @@ async def _run_alone(
     return StepResult('{"rows":[],"row_count":0}')
 
 
+def _asks_again(shapes: Shapes, ready: ReadyStep, error: ServerError) -> bool:
+    """Whether another form of the statement may do; one that was remembered is asked about anew."""
+    if ready.records and error.code == _OTHER_TYPE:
+        shapes.put_in_with(ready.plain)
+        return True
+    return shapes.forget(ready.plain)
+
+
 def _decision(action: RunStep) -> tuple[str | None, str | None]:
     match action.decides:
         case EndsInstance():
@@ -155,9 +166,9 @@ def _is_from_finish(error: ServerError) -> bool:
     The outermost line of the context says so; these words in it are never translated.
     """
     outermost = error.context.rpartition("\n")[2]
-    if "df._run_1(" in outermost:
+    if "_run_1" in outermost:
         return "PERFORM" in outermost
-    return "df._finish_1(" in outermost
+    return "_finish_1" in outermost
 
 
 def _step_error(error: ServerError, action: RunStep, ready: ReadyStep | None) -> StepError:

@@ -4,6 +4,7 @@ What a statement returns is asked for once for each text and role (`Shapes`): nu
 a string that keeps its scale, and what a reference gives back must come with its type. With that
 known a SELECT goes into an aggregate, `SELECT count(*), rows as JSON, rows as record text FROM
 (the step) q(c0, c1, …)`; the positional names keep the step's own column names out of the way.
+A domain's values come back as its base type: that is what the server tells of a domain.
 """
 
 from __future__ import annotations
@@ -26,14 +27,15 @@ from durproxy.errors import LanguageError
 from durproxy.rewrite.step import StepKind, StepShape, classify
 
 _TYPES = """
-    SELECT t.oid, coalesce(nullif(t.typbasetype, 0), t.oid),
-        pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(t.typname),
-        pg_catalog.format_type(t.oid, m.modifier), t.typtype = 'p'
+    SELECT t.oid,
+        pg_catalog.concat_ws(
+            '.', pg_catalog.quote_ident(n.nspname), pg_catalog.quote_ident(t.typname)),
+        pg_catalog.format_type(t.oid, m.modifier), t.typtype OPERATOR(pg_catalog.=) 'p'
     FROM ROWS FROM (
         pg_catalog.unnest($1::pg_catalog.oid[]), pg_catalog.unnest($2::pg_catalog.int4[])
     ) WITH ORDINALITY AS m(oid, modifier, k)
-    JOIN pg_catalog.pg_type t ON t.oid = m.oid
-    JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
+    JOIN pg_catalog.pg_type t ON t.oid OPERATOR(pg_catalog.=) m.oid
+    JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) t.typnamespace
     ORDER BY m.k"""
 
 _TEXT_ARRAY = 1009
@@ -45,11 +47,10 @@ _SHAPES = 2000  # statements whose columns are remembered, for each role
 
 @dataclass(frozen=True, slots=True)
 class _Typed:
-    """A result column: its type as a cast and as a definition; `base` is below a domain."""
+    """A result column: its type as a cast and as a definition."""
 
     name: str
     oid: int
-    base: int
     cast: str
     definition: str
     pseudo: bool
@@ -72,6 +73,7 @@ class Shapes:
 
     def __init__(self) -> None:
         self._known: OrderedDict[str, tuple[_Typed, ...]] = OrderedDict()
+        self._in_with: set[str] = set()
 
     async def of(self, connection: Connection, claim: Claim, text: str) -> tuple[_Typed, ...]:
         known = self._known.get(text)
@@ -90,6 +92,15 @@ class Shapes:
         """A type behind the statement has changed; False when it was not remembered."""
         return self._known.pop(text, None) is not None
 
+    def is_in_with(self, text: str) -> bool:
+        return text in self._in_with
+
+    def put_in_with(self, text: str) -> None:
+        """The statement returns a domain, which a function that returns records does not take."""
+        if len(self._in_with) == _SHAPES:
+            self._in_with.clear()
+        self._in_with.add(text)
+
 
 async def _described(connection: Connection, text: str) -> tuple[_Typed, ...]:
     columns: list[Column] = await connection.describe(text, [_TEXT_ARRAY])
@@ -103,20 +114,22 @@ async def _described(connection: Connection, text: str) -> tuple[_Typed, ...]:
         ),
     )
     return tuple(
-        _Typed(
-            column.name, int(oid or 0), int(base or 0), cast or "", definition or "", pseudo == "t"
-        )
-        for column, (oid, base, cast, definition, pseudo) in zip(columns, types, strict=True)
+        _Typed(column.name, int(oid or 0), cast or "", definition or "", pseudo == "t")
+        for column, (oid, cast, definition, pseudo) in zip(columns, types, strict=True)
     )
 
 
 @dataclass(frozen=True, slots=True)
 class ReadyStep:
-    """A step as it goes to df._run_1; `plain` is its own statement, should it have to run alone."""
+    """A step as it goes to df._run_1; `plain` is its own statement, should it have to run alone.
+
+    `records`: its rows come through a function, by the types that the worker was told.
+    """
 
     plain: str
     text: str
     rows: bool
+    records: bool
     values: str | None
     types: tuple[tuple[str, str], ...] | None
 
@@ -135,17 +148,20 @@ async def prepare_step(
         columns = await shapes.of(connection, claim, shape.body)
     rows = bool(columns) or shape.kind is StepKind.QUERY
     use = action.node.use
-    text = _with_rows(shape, columns, values is not None, use) if rows else shape.body
+    records = rows and shape.kind is not StepKind.QUERY and not shapes.is_in_with(shape.body)
+    text = shape.body
+    if rows:
+        text = _with_rows(shape, columns, use, records=records, has_values=values is not None)
     # types are stored where something reads values, or tests the truth of the first one
     types = tuple((c.name, "" if c.pseudo else c.cast) for c in columns) if use else None
-    return ReadyStep(shape.body, text, rows, values, types)
+    return ReadyStep(shape.body, text, rows, records, values, types)
 
 
 def _rendered(claim: Claim, action: RunStep) -> tuple[StepShape, list[str | None]]:
     node = action.key.node
     try:
         text, bound = render(
-            substitute_variables(action.node.query, claim.substitutions),
+            substitute_variables(action.node.query, _variables(claim)),
             lambda reference: resolve(reference, action.environment),
         )
     except ReferenceFailure as failure:
@@ -160,18 +176,23 @@ def _rendered(claim: Claim, action: RunStep) -> tuple[StepShape, list[str | None
     return shape, bound
 
 
-def _with_rows(shape: StepShape, columns: Sequence[_Typed], has_values: bool, use: Use) -> str:
+def _with_rows(
+    shape: StepShape, columns: Sequence[_Typed], use: Use, *, records: bool, has_values: bool
+) -> str:
     """The statement inside an aggregate: count, rows as JSON, rows as record text."""
     names = ", ".join(f"c{k}" for k in range(len(columns)))
+    before = ""
     if shape.kind is StepKind.QUERY:
         source = f"({shape.body}\n) AS q" + (f"({names})" if names else "")
+    elif not records:
+        before, source = f"WITH q({names}) AS ({shape.body}\n) ", "q"
     else:
         definitions = ", ".join(f"c{k} {c.definition}" for k, c in enumerate(columns))
         text = _dollar_quoted(shape.body)
         source = f"df._rows_1({text}, {'$1' if has_values else 'NULL'}) AS q({definitions})"
     encoded = ", ".join(f"{_encoded(c, k)} AS {quote_name(c.name)}" for k, c in enumerate(columns))
     return (
-        "SELECT pg_catalog.count(*), "
+        f"{before}SELECT pg_catalog.count(*), "
         "pg_catalog.string_agg(pg_catalog.row_to_json(z.*)::pg_catalog.text, ','), "
         f"{_exact(use)} FROM {source}, LATERAL (SELECT {encoded}) AS z"
     )
@@ -179,14 +200,15 @@ def _with_rows(shape: StepShape, columns: Sequence[_Typed], has_values: bool, us
 
 def _encoded(column: _Typed, k: int) -> str:
     """The column as the result's JSON shows it, once its type is still what it was."""
-    value = f"q.c{k}"
     if column.pseudo:
-        return value
-    shown = f"{value}::pg_catalog.text" if column.base == _NUMERIC else value
-    stale = f"df._stale_1({value}){'::pg_catalog.text' if column.base == _NUMERIC else ''}"
+        return f"q.c{k}"
+    # what a domain's value and its base type have in common is the base type
+    value = f"(CASE WHEN false THEN NULL::{column.cast} ELSE q.c{k} END)"
+    shown = f"{value}::pg_catalog.text" if column.oid == _NUMERIC else value
+    stale = f"df._stale_1({value}){'::pg_catalog.text' if column.oid == _NUMERIC else ''}"
     same = f"pg_catalog.pg_typeof({value}) OPERATOR(pg_catalog.=) {column.oid}::pg_catalog.regtype"
     cases = f"WHEN {same} THEN {shown} ELSE {stale}"
-    if column.base in (_NUMERIC, *_FLOATS):
+    if column.oid in (_NUMERIC, *_FLOATS):
         special = f"'{{NaN,Infinity,-Infinity}}'::{column.cast}[]"
         cases = f"WHEN {value} OPERATOR(pg_catalog.=) ANY ({special}) THEN NULL {cases}"
     return f"CASE {cases} END"
@@ -198,6 +220,10 @@ def _exact(use: Use) -> str:
     if Use.FIRST_ROW in use:
         return "(pg_catalog.array_agg(df._record_1(q.*)))[1:1]"
     return "NULL::pg_catalog.text[]"
+
+
+def _variables(claim: Claim) -> dict[str, str]:
+    return {**claim.variables, "sys_instance_id": claim.id, "sys_label": claim.label or ""}
 
 
 def _dollar_quoted(text: str) -> str:

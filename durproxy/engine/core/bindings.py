@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
 
+from durproxy.engine.core.json_text import elements, members
 from durproxy.engine.core.references import (
     Reference,
     ReferenceKind,
@@ -125,30 +125,43 @@ def _rows(reference: Reference, bound: StepResult) -> Rows:
 
 
 def _json_value(reference: Reference, bound: StepResult) -> Value:
-    value = json.loads(bound.text or "null")
+    text = (bound.text or "null").strip()
     if reference.column is not None:
-        if isinstance(value, dict) and reference.column not in value:
+        fields = members(text)
+        if fields is not None and reference.column not in fields:
             return _absent(reference, f'has no field "{reference.column}"', "42703")
-        value = value[reference.column] if isinstance(value, dict) else None
-    return _absent(reference, "is NULL", "22004") if value is None else _typed(value)
+        text = "null" if fields is None else fields[reference.column]
+    return _absent(reference, "is NULL", "22004") if text == "null" else _typed(reference, text)
 
 
-def _typed(value: Any) -> Value:
-    if isinstance(value, bool):
-        return Value("true" if value else "false", "pg_catalog.bool")
-    if isinstance(value, int | float):
-        return Value(json.dumps(value), "pg_catalog.numeric")
-    if isinstance(value, str):
-        return Value(value, "pg_catalog.text")
-    return Value(json.dumps(value, ensure_ascii=False), "pg_catalog.jsonb")
+def _typed(reference: Reference, text: str) -> Value:
+    match text[0]:
+        case "t" | "f":
+            return Value(text, "pg_catalog.bool")
+        case "{" | "[":
+            return Value(text, "pg_catalog.jsonb")
+        case '"':
+            return Value(_storable(reference, json.loads(text)), "pg_catalog.text")
+        case _:
+            return Value(text, "pg_catalog.numeric")
+
+
+def _storable(reference: Reference, text: str) -> str:
+    """JSON can name characters that no text of the server can hold."""
+    if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
+        raise ReferenceFailure(
+            f'"{reference}" holds a character that cannot be converted to text', "22P05"
+        )
+    return text
 
 
 def _json_rows(reference: Reference, bound: StepResult) -> Rows:
     """An array is one row an element, anything else one row; the column is `value`, as JSON."""
-    value = json.loads(bound.text or "null")
-    elements = value if isinstance(value, list) else [] if value is None else [value]
-    rows = [[json.dumps(element, ensure_ascii=False)] for element in elements]
-    return Rows((("value", "pg_catalog.jsonb"),), rows)
+    text = (bound.text or "null").strip()
+    values = elements(text)
+    if values is None:
+        values = [] if text == "null" else [text]
+    return Rows((("value", "pg_catalog.jsonb"),), [[value] for value in values])
 
 
 def _absent(reference: Reference, why: str, sqlstate: str) -> Value:

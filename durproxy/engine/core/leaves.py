@@ -50,8 +50,9 @@ class Break(Activation):
         if value is None:
             return Outcome(End.BROKE, NULL)
         try:
-            text = substitute_variables(str(value), self.execution.variables)
-            text = substitute_text(text, self.environment)
+            given = value if isinstance(value, str) else json.dumps(value)
+            given = substitute_variables(given, self.execution.variables)
+            text = substitute_text(given, self.environment)
         except ReferenceFailure as failure:
             error = failure.as_step_error(self.key.node)
             self.execution.ask(self, RecordFailure(self.key, self.scopes, error))
@@ -62,11 +63,15 @@ class Break(Activation):
         return self.outcome_of(event)
 
 
+def _no_json(constant: str) -> None:
+    raise ValueError(f"{constant} is not JSON")
+
+
 def json_or_string(text: str) -> str:
     """The text itself where it is JSON, else as a JSON string."""
     try:
-        json.loads(text)
-    except ValueError:
+        json.loads(text, parse_int=str, parse_constant=_no_json)
+    except (ValueError, RecursionError):
         return json.dumps(text, ensure_ascii=False)
     return text
 
