@@ -43,7 +43,7 @@ _LOOKED_INTO = frozenset(message.kind for message in (Query, Parse, Bind, Descri
 PLAIN = frozenset((Query.kind, Parse.kind, SYNC, FUNCTION_CALL, COPY_DONE, COPY_FAIL))
 TRACKED = PLAIN | _LOOKED_INTO
 
-_LONGEST_PARSED_HERE = 16 * 1024  # a longer statement is parsed by the helper process
+_LONGEST_PARSED_HERE = 4 * 1024  # a longer statement is parsed by the helper process
 
 
 class _Wait(Enum):
