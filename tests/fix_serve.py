@@ -55,7 +55,13 @@ class Serve(Observed):
     def __init__(self, home: Database, settings: dict[str, object], env: dict[str, str]) -> None:
         self.home = home
         self.port = 0
-        chosen = {"upstream": home.dsn, "listen": "127.0.0.1:0", "web": "off", **settings}
+        chosen = {
+            "upstream": home.dsn,
+            "listen": "127.0.0.1:0",
+            "web": "off",
+            "runtime_dir": home.passfile.parent,  # what a killed one leaves goes with the cluster
+            **settings,
+        }
         environment = ENVIRONMENT | {"PGPASSFILE": str(home.passfile)} | environment_of(chosen)
         super().__init__("serve", env=environment | env)
 

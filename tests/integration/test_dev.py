@@ -21,10 +21,10 @@ PSQL = re.compile(r"psql '(\S+)'")
 
 
 @contextmanager
-def dev(*options: str) -> Iterator[tuple[Observed, str]]:
+def dev(*options: str, **environment: str) -> Iterator[tuple[Observed, str]]:
     """A running ``durproxy dev`` and the URI that it prints."""
     arguments = ["dev", "--listen", "127.0.0.1:0", "--web", "off", "--log-format", "json"]
-    with closing(Observed(*arguments, *options, env=ENVIRONMENT)) as server:
+    with closing(Observed(*arguments, *options, env=ENVIRONMENT | environment)) as server:
         assert server.wait_line(READY, 30) is not None, server.transcript()
         uri = server.wait_line(PSQL, 0)
         assert uri is not None
@@ -64,7 +64,7 @@ def test_data_folder_keeps_the_database_and_its_password(folder: Path) -> None:
 
 
 def test_killed_dev_leaves_no_postgres(folder: Path) -> None:
-    with dev("--data", str(folder)) as (server, _):
+    with dev("--data", str(folder), DURPROXY_RUNTIME_DIR=str(folder)) as (server, _):
         server.terminate(signal.SIGKILL)
         server.wait(20)
         pidfile = folder / "data" / "postmaster.pid"
