@@ -35,6 +35,8 @@ _MOST_EVENTS = 64  # of one poll
 _LINGER = 0.05  # seconds
 _SPELL = 0.02  # seconds
 _LINGERING_LIMIT = 5.0  # seconds for a client to read what the server said last
+_LINGERING_WHILE_DRAINING = 0.5  # a client that is idle in its pool does not read it at all
+_SWEEP = 0.25  # seconds
 
 _IN, _OUT = select.EPOLLIN, select.EPOLLOUT
 _LEFT = select.EPOLLRDHUP
@@ -98,7 +100,8 @@ class Pump:
         self._sinks.pop(server, None)
         self._set_mask(server, 0)
         self._set_mask(client, _IN)
-        self._lingering[link] = monotonic() + _LINGERING_LIMIT
+        limit = _LINGERING_WHILE_DRAINING if self.draining else _LINGERING_LIMIT
+        self._lingering[link] = monotonic() + limit
 
     def forget(self, link: Link) -> None:
         """Before the link's sockets are closed."""
@@ -127,7 +130,7 @@ class Pump:
     async def sweep(self) -> None:
         """Close the clients that linger too long, for ever."""
         while True:
-            await trio.sleep(_LINGERING_LIMIT / 5)
+            await trio.sleep(_SWEEP)
             now = monotonic()
             for link in [link for link, until in self._lingering.items() if until < now]:
                 link.close("server left")
