@@ -40,7 +40,8 @@ def test_first_serve_installs_the_home_schema(database: Database) -> None:
 
 def test_serve_that_may_not_install_says_what_to_run(database: Database) -> None:
     stranger = database.add_role()
-    done = run_durproxy("serve", upstream=database.dsn_for(stranger), listen="127.0.0.1:0")
+    upstream = database.dsn_for(stranger)
+    done = run_durproxy("serve", upstream=upstream, listen="127.0.0.1:0", web="off")
     assert done.returncode == 2
     assert "the home schema is missing" in done.stderr
     assert "durproxy init" in done.stderr
