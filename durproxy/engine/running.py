@@ -210,6 +210,8 @@ class RunningInstance:
             event = await self._try_waits()
             if event is not None:
                 return event
+            if self._events:  # a step has ended while we looked: there is work, do not give back
+                break
             due = self._seconds_to_next()
             if not self._tasks and not self._untaken and (due > _SOON or self._leaving):
                 await self._give_back()
