@@ -18,6 +18,7 @@ from pglast.enums import A_Expr_Kind
 from durproxy.engine.core.validate import OPAQUE, Problem, name_problem
 from durproxy.rewrite.constants import Constant, Unknown, constant
 from durproxy.rewrite.dsl import SIGNATURES, arguments, function_name, operator_name
+from durproxy.rewrite.parenthesised import IN_A_LINE, parenthesised
 from durproxy.rewrite.parse import Tree, qualified_name
 
 Node = dict[str, Any]
@@ -55,34 +56,6 @@ def read(expression: Tree) -> Reading:
     reading = Reading(None)
     reading.graph = _Reader(reading).node(expression)
     return reading
-
-
-def parenthesised(expression: Tree) -> str:
-    """Return an expression with all its parentheses, operands abbreviated."""
-    spine: list[Tree] = []
-    while isinstance(expression, ast.A_Expr) and (name := operator_name(expression)):
-        if name == "@>" or len(spine) == 8:
-            break
-        spine.append(expression)
-        expression = expression.lexpr
-    text = _abbreviated(expression)
-    for depth, node in enumerate(reversed(spine)):
-        right = node.rexpr
-        nested = isinstance(right, ast.A_Expr) and operator_name(right) is not None
-        operand = f"({parenthesised(right)})" if nested else _abbreviated(right)
-        text = f"({text})" if depth else text
-        text = f"{text} {operator_name(node)} {operand}"
-    return text
-
-
-def _abbreviated(node: Tree) -> str:
-    value = constant(node)
-    if isinstance(value, str):
-        shown = value if len(value) <= 24 else value[:21] + "..."
-        return "'" + shown.replace("'", "''") + "'"
-    if isinstance(node, ast.A_Expr) and operator_name(node) == "@>":
-        return f"@> {_abbreviated(node.rexpr)}"
-    return "..."
 
 
 class _Reader:
@@ -333,20 +306,21 @@ _SPECIAL: Final[dict[str, Callable[[_Reader, dict[str, Tree]], Node | None]]] = 
 
 
 def _misplaced_else(operator: Tree) -> Problem:
+    reads = parenthesised(operator, IN_A_LINE)
     return Problem(
         0,
         "the left side of !> must be a ?> expression",
-        hint=f"It reads {parenthesised(operator)}: put a branch of several steps in parentheses, "
+        hint=f"It reads {reads}: put a branch of several steps in parentheses, "
         "as in c ?> (a ~> b) !> e.",
         sqlstate="22023",
     )
 
 
 def _misplaced_concatenation(expression: Tree) -> Problem:
+    reads = parenthesised(expression.lexpr, IN_A_LINE)
     return Problem(
         0,
         "|| would append text to a whole durable function",
-        hint=f"It reads ({parenthesised(expression.lexpr)}) || ...: put the concatenation in "
-        "parentheses.",
+        hint=f"It reads ({reads}) || ...: put the concatenation in parentheses.",
         sqlstate="22023",
     )
