@@ -7,8 +7,8 @@ when they are known.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 from durproxy.engine.core import lexer
@@ -17,11 +17,17 @@ from durproxy.engine.core.lexer import TokenKind
 from durproxy.engine.core.references import find_references
 from durproxy.engine.core.validate import Problem, children, numbered, validate
 from durproxy.rewrite.literals import position_in_literal, string_tokens, value
+from durproxy.rewrite.parenthesised import IN_A_LINE, parenthesised, relies_on_precedence
 from durproxy.rewrite.parse import SyntaxFault, TooLong, Tree, parse
 from durproxy.rewrite.reading import Reading, read
 from durproxy.rewrite.step import neutral, refusal, takes_values
 
 _EXCERPT = 80
+# A name that nothing bound and a misplaced construct often come from other parentheses than meant.
+_OF_THE_SHAPE = frozenset({"42P02", "22023"})
+
+#: From a position in the text that was parsed to line and column in the user's statement, from 1.
+Place = Callable[[int], tuple[int, int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +40,17 @@ class Fault:
     hint: str | None
 
 
-def check(text: str, start: int, expression: Tree) -> Fault | None:
+def line_and_column(text: str, position: int) -> tuple[int, int]:
+    """Return where a character stands, as people count."""
+    return text.count("\n", 0, position) + 1, position - text.rfind("\n", 0, position)
+
+
+def check(text: str, start: int, expression: Tree, place: Place) -> Fault | None:
     """Return the first thing that is wrong with a node's expression in the call at ``start``."""
     reading = read(expression)
     if reading.problems:
         operator, problem = reading.problems[0]
-        return _fault(text, problem, operator.location, None)
+        return _fault(problem, operator.location, None, place)
     if reading.graph is None:
         return None
     nodes = list(numbered(reading.graph))
@@ -50,7 +61,16 @@ def check(text: str, start: int, expression: Tree) -> Fault | None:
         return None
     first = min(problems, key=lambda p: (p.node, p.position or 0))
     node = nodes[first.node - 1][1]
-    return _fault(text, first, _position(text, start, reading, first, node), node)
+    if first.sqlstate in _OF_THE_SHAPE and relies_on_precedence(text, start):
+        first = _with_reading(first, expression)
+    return _fault(first, _position(text, start, reading, first, node), node, place)
+
+
+def _with_reading(problem: Problem, expression: Tree) -> Problem:
+    reads = (
+        f"It reads {parenthesised(expression, IN_A_LINE)}: ~>, & and | bind alike, from the left."
+    )
+    return replace(problem, hint=f"{problem.hint} {reads}" if problem.hint else reads)
 
 
 def _step_problems(nodes: list[tuple[int, dict[str, Any]]]) -> Iterator[Problem]:
@@ -129,11 +149,10 @@ def _position(text: str, start: int, reading: Reading, problem: Problem, node: A
     return reading.locations.get(id(node))
 
 
-def _fault(text: str, problem: Problem, position: int | None, node: Any) -> Fault:
+def _fault(problem: Problem, position: int | None, node: Any, place: Place) -> Fault:
     where = [f"node {problem.node}"] if problem.node else []
-    if position is not None and 0 <= position <= len(text):
-        line = text.count("\n", 0, position) + 1
-        column = position - (text.rfind("\n", 0, position) + 1) + 1
+    if position is not None:
+        line, column = place(position)
         where.append(f"line {line}, column {column}")
     detail = f"At {', '.join(where)}" if where else None
     if detail is not None:

@@ -50,7 +50,7 @@ _NOT_NODES: Final = frozenset({"start", "explain"})
 
 BINARY: Final = frozenset({"~>", "|=>", "?>", "!>", "&", "|"})
 #: Nothing else that is common has these; & | @> mean other things elsewhere.
-_OURS_ALONE: Final = frozenset({"~>", "|=>", "?>", "!>"})
+OURS_ALONE: Final = frozenset({"~>", "|=>", "?>", "!>"})
 PREFIX: Final = "@>"
 
 
@@ -105,6 +105,15 @@ def arguments(call: Tree, function: str) -> Iterator[tuple[str, Tree]]:
             yield by_name.get(name, name), argument.arg
         else:
             yield parameters[index] if index < len(parameters) else "", argument
+
+
+def starts(findings: Findings) -> Iterator[tuple[Tree, int, Tree]]:
+    """Yield each call of df.start, and which of its arguments is the durable function."""
+    for function, call in findings.calls:
+        if function == "start":
+            for index, (parameter, expression) in enumerate(arguments(call, function)):
+                if parameter == "fut*":
+                    yield call, index, expression
 
 
 def operator_name(node: Tree) -> str | None:
@@ -166,7 +175,7 @@ def _is_ours(node: Tree, name: str, position: _Position) -> bool:
         return position is not _Position.FOREIGN_CHAIN and _chain_has_node(node)
     if name == "~>":  # cube has one too, with a number on its right
         return any(map(_is_text_or_node, (node.lexpr, node.rexpr)))
-    return name in _OURS_ALONE or _is_text_or_node(node.rexpr)
+    return name in OURS_ALONE or _is_text_or_node(node.rexpr)
 
 
 def _chain_has_node(node: Tree) -> bool:
@@ -190,4 +199,4 @@ def _is_node(node: Tree) -> bool:
     if not isinstance(node, ast.A_Expr) or node.kind != A_Expr_Kind.AEXPR_OP:
         return False
     name = operator_name(node)
-    return name in _OURS_ALONE or (name is not None and is_qualified(node))
+    return name in OURS_ALONE or (name is not None and is_qualified(node))

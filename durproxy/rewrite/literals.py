@@ -58,6 +58,15 @@ def position_in_literal(text: str, token: Token, offset: int) -> int:
     return token.segments[-1][1]
 
 
+def character_positions(text: str, token: Token) -> list[int]:
+    """Return where each character of a literal's value stands, and the end of the last one."""
+    begin, end = token.segments[0]
+    if token.kind is TokenKind.DOLLAR_STRING:
+        return list(range(begin, end + 1))
+    unit = _ESCAPE_UNIT if token.kind is TokenKind.ESCAPE_STRING else _PLAIN_UNIT
+    return [match.start() for match in unit.finditer(text, begin, end)] + [end]
+
+
 def has_plain_backslash(text: str) -> bool:
     """Tell whether a plain literal holds a backslash, which a setting can turn into an escape."""
     return "\\" in text and any(

@@ -7,20 +7,30 @@ helpful.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 from typing import Final
 
 from pglast import ast
 
 from durproxy.rewrite import dsl
-from durproxy.rewrite.check import check
+from durproxy.rewrite.bodies import Body, body_of, statement_span
+from durproxy.rewrite.body_dsl import BodyReading
+from durproxy.rewrite.check import Fault, Place, check, line_and_column
 from durproxy.rewrite.holding import Hold, Parameter, find_hold
 from durproxy.rewrite.literals import has_plain_backslash
 from durproxy.rewrite.parse import SyntaxFault, TooLong, Tree, decode, parse
 from durproxy.rewrite.scan import may_wake, mentions_df
-from durproxy.rewrite.splice import Edit, Unspliceable, apply, in_order, qualify, refuse
+from durproxy.rewrite.splice import (
+    Edit,
+    Unspliceable,
+    apply,
+    in_order,
+    qualify,
+    refuse,
+    refuse_block,
+)
 
 __all__ = [
     "FORWARD",
@@ -37,8 +47,8 @@ __all__ = [
 _CACHED_TEXTS: Final = 2048
 _LONGEST_CACHED: Final = 8 * 1024
 
-# Their bodies are text to the server, and a refusal inside would be stored, not raised.
-_BODIES: Final = (ast.DoStmt, ast.CreateFunctionStmt)
+# A refusal in any other statement would be stored, not raised; or, in a function, would keep a
+# dump from being restored: what a definition has wrong, the call says.
 _PLANNED: Final = (
     ast.SelectStmt,
     ast.InsertStmt,
@@ -98,19 +108,23 @@ def _plan(raw: bytes, session: Session) -> Plan:
     if decoded is None:
         return forward
     text, codec = decoded
-    if not session.standard_conforming_strings and has_plain_backslash(text):
+    standard = session.standard_conforming_strings
+    if not standard and has_plain_backslash(text):
         return forward
     try:
-        return replace(plan_text(text, codec), wakes_engine=forward.wakes_engine)
+        plan = plan_text(text, codec, standard_conforming_strings=standard)
     except Exception:  # noqa: BLE001  whatever the text did to us, it is the server's to answer
         return forward
+    return replace(plan, wakes_engine=forward.wakes_engine)
 
 
-def plan_text(text: str, codec: str) -> Plan:
+def plan_text(text: str, codec: str, *, standard_conforming_strings: bool = True) -> Plan:
     """Plan a decoded text. Raises what ``plan_statement`` turns into FORWARD."""
     try:
         statements = parse(text)
-        edits = in_order(edit for raw in statements for edit in _edits(text, raw.stmt))
+        edits = in_order(
+            edit for raw in statements for edit in _edits(text, raw, standard_conforming_strings)
+        )
     except (SyntaxFault, TooLong, Unspliceable):
         return FORWARD
     if not edits:
@@ -118,28 +132,59 @@ def plan_text(text: str, codec: str) -> Plan:
     return Plan(apply(text, edits).encode(codec), edits)
 
 
-_cached = functools.lru_cache(_CACHED_TEXTS)(_plan)
+_cached = lru_cache(_CACHED_TEXTS)(_plan)
 
 
-def _edits(text: str, statement: Tree) -> Iterator[Edit]:
-    if isinstance(statement, _BODIES):
-        return
-    found = dsl.find(statement)
+def _edits(text: str, raw: Tree, standard: bool) -> Iterator[Edit]:
+    found = dsl.find(raw.stmt)
     for operator in found.operators:
         yield qualify(text, operator)
-    if isinstance(statement, _PLANNED):
-        for function, call in found.calls:
-            if function == "start":
-                yield from _refusal(text, call)
+    if isinstance(raw.stmt, _PLANNED):
+        yield from _refusals(text, found)
+    elif isinstance(raw.stmt, ast.DoStmt | ast.CreateFunctionStmt):
+        body = body_of(text, raw)
+        if body is not None and (standard or not has_plain_backslash(body.code)):
+            yield from _body_edits(text, raw, body)
 
 
-def _refusal(text: str, call: Tree) -> Iterator[Edit]:
-    for index, (parameter, expression) in enumerate(dsl.arguments(call, "start")):
-        if parameter != "fut*":
-            continue
-        try:
-            fault = check(text, call.location, expression)
-        except RecursionError:  # deeper than we can read: the server's own check has the limit
-            fault = None
+def _refusals(text: str, found: dsl.Findings) -> Iterator[Edit]:
+    for call, index, expression in dsl.starts(found):
+        fault = _checked(text, call, expression, partial(line_and_column, text))
         if fault is not None:
             yield from refuse(text, call, index, fault)
+
+
+def _body_edits(text: str, raw: Tree, body: Body) -> Iterator[Edit]:
+    try:
+        reading = BodyReading(body)
+    except TooLong:
+        return
+    is_block = isinstance(raw.stmt, ast.DoStmt)
+    fault = _block_fault(text, body, reading) if is_block else None
+    if fault is None:
+        yield from reading.edits()
+    else:
+        yield refuse_block(*statement_span(text, raw), fault)
+
+
+def _block_fault(text: str, body: Body, reading: BodyReading) -> Fault | None:
+    """Return what is wrong in a DO block, unless it may have been written to catch that."""
+    if reading.catches_errors():
+        return None
+    for part in reading.expressions:
+
+        def place(position: int, shift: int = part.shift) -> tuple[int, int]:
+            return line_and_column(text, body.positions[position + shift])
+
+        for call, _, expression in dsl.starts(part.findings):
+            fault = _checked(part.text, call, expression, place)
+            if fault is not None:
+                return fault
+    return None
+
+
+def _checked(text: str, call: Tree, expression: Tree, place: Place) -> Fault | None:
+    try:
+        return check(text, call.location, expression, place)
+    except RecursionError:  # deeper than we can read: the server's own check has the limit
+        return None

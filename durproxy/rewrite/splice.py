@@ -42,17 +42,22 @@ def apply(text: str, edits: Iterable[Edit]) -> str:
 
 
 def in_order(edits: Iterable[Edit]) -> tuple[Edit, ...]:
-    """Return edits by position; an insertion stands before the token that begins there."""
-    return tuple(sorted(edits, key=lambda edit: (edit.start, edit.end)))
+    """Return edits by position, each once; an insertion stands before the token there."""
+    return tuple(sorted(dict.fromkeys(edits), key=lambda edit: (edit.start, edit.end)))
+
+
+def qualified(operator: str) -> str:
+    """Return an operator with its schema; the precedence of every such operator is the same."""
+    return f" OPERATOR({SCHEMA}.{operator}) "
 
 
 def qualify(text: str, operator: Tree) -> Edit:
-    """Name the schema of an operator; the precedence of every such operator is the same."""
+    """Name the schema of an operator where it stands."""
     name = operator.name[0].sval
     start = operator.location
     if text[start : start + len(name)] != name:
         raise Unspliceable(name)
-    return Edit(start, start + len(name), f" OPERATOR({SCHEMA}.{name}) ")
+    return Edit(start, start + len(name), qualified(name))
 
 
 def refuse(text: str, call: Tree, argument: int, fault: Fault) -> list[Edit]:
@@ -63,14 +68,29 @@ def refuse(text: str, call: Tree, argument: int, fault: Fault) -> list[Edit]:
     tokens = found[argument]
     if isinstance(call.args[argument], ast.NamedArgExpr):
         tokens = tokens[2:]
-    error = {"sqlstate": fault.sqlstate, "message": fault.message}
-    if fault.detail is not None:
-        error["detail"] = fault.detail
-    if fault.hint is not None:
-        error["hint"] = fault.hint
+    fields = {
+        "sqlstate": fault.sqlstate,
+        "message": fault.message,
+        "detail": fault.detail,
+        "hint": fault.hint,
+    }
+    error = {name: field for name, field in fields.items() if field is not None}
     literal = quoted(json.dumps(error, ensure_ascii=False))
     start, end = tokens[0].start, tokens[-1].end
     return [
         Edit(start, start, f"{SCHEMA}._refuse({literal}) OPERATOR(pg_catalog.||) ("),
         Edit(end, end, ")"),
     ]
+
+
+def refuse_block(start: int, end: int, fault: Fault) -> Edit:
+    """Replace a whole DO statement by one that raises our error."""
+    fields = {
+        "ERRCODE": fault.sqlstate,
+        "MESSAGE": fault.message,
+        "DETAIL": fault.detail,
+        "HINT": fault.hint,
+    }
+    given = ", ".join(f"{name} = {quoted(text)}" for name, text in fields.items() if text)
+    inside = f"BEGIN RAISE EXCEPTION USING {given}; END".replace("$", r"\044")
+    return Edit(start, end, f"DO LANGUAGE plpgsql $refusal${inside}$refusal$")

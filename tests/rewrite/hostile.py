@@ -36,6 +36,20 @@ def statements(n: int) -> list[str]:
     ]
 
 
+def bodies(n: int) -> list[str]:
+    return [
+        "BEGIN PERFORM df.x()" + "; PERFORM df.start(a & b)" * (n // 10),
+        "BEGIN PERFORM " + "df.start(" * (n // 4) + "a" + ")" * (n // 4),
+        "BEGIN PERFORM " + "df.start(" * (n // 4),
+        "BEGIN PERFORM df.x(" + "a ~> " * (n // 2) + "b)",
+        "BEGIN PERFORM df.x(" + "'a' | " * (n // 2) + "'b')",
+        "BEGIN PERFORM df.start(" + "@> " * n + "'a')",
+        "BEGIN PERFORM df.x(" + "(" * n + "1" + ")" * n + ")",
+        "BEGIN PERFORM df.x() " + "/*" * n + "*/" * (n // 2),
+        "df." * (n // 2),
+    ]
+
+
 def literals() -> list[str]:
     return [
         "SELECT " + "1+" * 25_000 + "1",
@@ -53,6 +67,9 @@ def main() -> None:
     for n in (100, 2_400, 30_000):
         for statement in statements(n):
             plan_statement(statement.encode(), UTF8)
+        for body in bodies(n):
+            for head in ("DO ", "CREATE FUNCTION f() RETURNS text LANGUAGE sql AS "):
+                plan_statement(f"{head}$body${body}$body$".encode(), UTF8)
     for literal in literals():
         quoted = literal.replace("'", "''")
         plan_statement(f"SELECT df.start('{quoted}')".encode(), UTF8)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import psycopg
 import pytest
 
-from durproxy.rewrite.check import Fault, check
+from durproxy.rewrite.check import Fault, check, line_and_column
 from durproxy.rewrite.parse import parse
 from durproxy.rewrite.plan import plan_text
 from tests.fix_postgres import Database
@@ -14,7 +16,7 @@ from tests.fix_postgres import Database
 def fault(expression: str) -> Fault | None:
     text = f"SELECT df.start({expression})"
     call = parse(text)[0].stmt.targetList[0].val
-    return check(text, call.location, call.args[0])
+    return check(text, call.location, call.args[0], partial(line_and_column, text))
 
 
 def refused(expression: str) -> Fault:
@@ -94,6 +96,18 @@ def test_hints_say_what_to_do() -> None:
     misplaced = refused("'c' ?> 't' ~> ('u' & 'v') !> 'e'").hint
     assert misplaced is not None
     assert "(('c' ?> 't') ~> ('u' & 'v')) !> 'e'" in misplaced
+
+
+def test_a_hint_shows_a_reading_that_may_surprise() -> None:
+    hint = refused("'SELECT 1' |=> 'x' ~> 'SELECT 2' & 'SELECT $x'").hint
+    assert hint is not None
+    assert "It reads (('SELECT 1' |=> 'x') ~> 'SELECT 2') & 'SELECT $x': " in hint
+    hint = refused("'SELECT 1' ~> ('SELECT 2' & 'SELECT $x')").hint
+    assert hint is not None
+    assert "It reads" not in hint
+    hint = refused("'SELECT 1' ~> 'SELECT 2' & 'SELEC'").hint
+    assert hint is not None
+    assert "It reads" not in hint
 
 
 def test_limits_are_named() -> None:

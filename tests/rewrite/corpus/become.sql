@@ -56,3 +56,30 @@ BEGIN; SELECT df.start('SELECT 1' ~> 'SELECT 2'); SELECT 5 & 4; SELECT df.start(
 --> BEGIN; SELECT df.start('SELECT 1'  OPERATOR(df.~>)  'SELECT 2'); SELECT 5 & 4; SELECT df.start('SELECT 3'  OPERATOR(df.&)  'SELECT 4'); COMMIT
 DO $$ BEGIN NULL; END $$; SELECT df.start('SELECT 1' ~> 'SELECT 2')
 --> DO $$ BEGIN NULL; END $$; SELECT df.start('SELECT 1'  OPERATOR(df.~>)  'SELECT 2')
+-- definitions that are expressions
+CREATE RULE r AS ON INSERT TO t DO ALSO SELECT df.start('SELECT 1' & NEW.a)
+--> CREATE RULE r AS ON INSERT TO t DO ALSO SELECT df.start('SELECT 1'  OPERATOR(df.&)  NEW.a)
+CREATE TRIGGER r BEFORE INSERT ON t FOR EACH ROW WHEN (NEW.a = df.seq('a' & 'b', 'c')) EXECUTE FUNCTION f()
+--> CREATE TRIGGER r BEFORE INSERT ON t FOR EACH ROW WHEN (NEW.a = df.seq('a'  OPERATOR(df.&)  'b', 'c')) EXECUTE FUNCTION f()
+-- bodies: variables are operands, comments and literals stay
+DO $$ BEGIN x := a ~> b |=> 'x' /* ~> */; PERFORM df.start(x & y, 'l ~> l'); END $$
+--> DO $$ BEGIN x := a  OPERATOR(df.~>)  b  OPERATOR(df.|=>)  'x' /* ~> */; PERFORM df.start(x  OPERATOR(df.&)  y, 'l ~> l'); END $$
+DO LANGUAGE plpgsql 'BEGIN PERFORM df.start(''SELECT 1''~> @> (b | ''TABLE é''), (5 & 4)::text); END'
+--> DO LANGUAGE plpgsql 'BEGIN PERFORM df.start(''SELECT 1'' OPERATOR(df.~>)   OPERATOR(df.@>)  (b  OPERATOR(df.|)  ''TABLE é''), (5 & 4)::text); END'
+DO E'BEGIN\n PERFORM df.start(\'SELECT 1\' ~> @> (b | $q$SELECT \'\\\\\'$q$), d ?> e !> f[1]); END'
+--> DO E'BEGIN\n PERFORM df.start(\'SELECT 1\'  OPERATOR(df.~>)   OPERATOR(df.@>)  (b  OPERATOR(df.|)  $q$SELECT \'\\\\\'$q$), d  OPERATOR(df.?>)  e  OPERATOR(df.!>)  f[1]); END'
+CREATE OR REPLACE PROCEDURE p(a text DEFAULT 'x' ~> 'y') LANGUAGE 'plpgsql' SET work_mem = '1MB' AS $b$ BEGIN CALL q(df.join(a, "B" & $1), $1 ~> "B"); END $b$
+--> CREATE OR REPLACE PROCEDURE p(a text DEFAULT 'x'  OPERATOR(df.~>)  'y') LANGUAGE 'plpgsql' SET work_mem = '1MB' AS $b$ BEGIN CALL q(df.join(a, "B"  OPERATOR(df.&)  $1), $1  OPERATOR(df.~>)  "B"); END $b$
+-- a call that cannot be read leaves the others
+DO $$ BEGIN PERFORM df.start(a & ~); PERFORM df.start(df.race(a, b & c)) ~> d; END $$
+--> DO $$ BEGIN PERFORM df.start(a & ~); PERFORM df.start(df.race(a, b  OPERATOR(df.&)  c))  OPERATOR(df.~>)  d; END $$
+-- code in SQL is read as a whole, too
+CREATE FUNCTION f(a text) RETURNS text AS 'SELECT 5 & 4; SELECT a & df.sql(''SELECT 1'') & $1' LANGUAGE sql
+--> CREATE FUNCTION f(a text) RETURNS text AS 'SELECT 5 & 4; SELECT a  OPERATOR(df.&)  df.sql(''SELECT 1'')  OPERATOR(df.&)  $1' LANGUAGE sql
+CREATE FUNCTION f(a text) RETURNS text RETURN a ~> df.seq(a & 'b', 'c')
+--> CREATE FUNCTION f(a text) RETURNS text RETURN a  OPERATOR(df.~>)  df.seq(a  OPERATOR(df.&)  'b', 'c')
+CREATE FUNCTION f(a text) RETURNS text BEGIN ATOMIC SELECT 5 & 4; SELECT df.start(a & 'SELECT 1'); END
+--> CREATE FUNCTION f(a text) RETURNS text BEGIN ATOMIC SELECT 5 & 4; SELECT df.start(a  OPERATOR(df.&)  'SELECT 1'); END
+-- a block that starts what cannot run is refused, and only it
+SELECT 'é'; /* é */ DO $$ BEGIN PERFORM df.start(a ~> $q$SELEC $1$q$); END $$ /* é */ ; SELECT df.sql('a') & 'b'
+--> SELECT 'é'; /* é */ DO LANGUAGE plpgsql $refusal$BEGIN RAISE EXCEPTION USING ERRCODE = E'42601', MESSAGE = E'syntax error at or near "SELEC" in a step', DETAIL = E'At node 3, line 1, column 58: SELEC \0441', HINT = E'A step is a SQL statement as you would run it by itself.'; END$refusal$ /* é */ ; SELECT df.sql('a')  OPERATOR(df.&)  'b'

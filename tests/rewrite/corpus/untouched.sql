@@ -33,10 +33,32 @@ SELECT df.start(df.seq('SELECT 1', 'SELECT 2'), 'label')
 SELECT df.start($1, $2)
 SELECT df.start('SELECT * FROM {tbl} WHERE a ==== 1')
 SELECT df.start('')|| 'x' FROM
--- not ours to judge: bodies, broken SQL, other schemas
-DO $$ BEGIN PERFORM df.start('a' ~> 'b'); END $$
-CREATE FUNCTION f() RETURNS text LANGUAGE sql AS $$ SELECT df.start('a' ~> 'b') $$
+-- bodies without df, or with df only as data
+DO $$ BEGIN PERFORM c ~> 'a'; x := a & b; END $$
+DO $$ BEGIN PERFORM a ~> b; /* df.start(a ~> b) */ EXECUTE 'SELECT df.start(''a'' ~> ''b'')'; END $$
+CREATE FUNCTION f(c cube) RETURNS float8 LANGUAGE sql AS 'SELECT c ~> n -- df.x'
+CREATE FUNCTION df.f(c cube) RETURNS float8 LANGUAGE sql AS 'SELECT c ~> n'
+CREATE FUNCTION f() RETURNS text LANGUAGE sql BEGIN ATOMIC SELECT c ~> n FROM cubes; END
+-- in bodies with df, what means something else
+DO $$ BEGIN PERFORM df.status('a'), c ~> 1, a OPERATOR(df.~>) b, a OPERATOR(~>) b; END $$
+DO $$ BEGIN PERFORM df.status('a'), 5 & 4, 5 | 4, tags @> '{x}', x.df.y; END $$
+DO $$ BEGIN x := df.status(a | b); y := df.sleep(5 & 4); PERFORM df.start(x || (a & b)::text); END $$
+DO $$ BEGIN PERFORM df.version(); DROP OPERATOR ~> (text, text); END $$
+DO $$ BEGIN PERFORM df.version(); CREATE TABLE t (c cube, EXCLUDE USING gist (c WITH ~>)); END $$
+DO $$ BEGIN PERFORM df.version(); EXECUTE 'SELECT ''a'' ~> ''b'''; EXECUTE $q$SELECT 'a' ~> 'b'$q$; END $$
+-- literals and languages that are not read
+DO U&'BEGIN PERFORM df.start(a ~> b); END'
+DO LANGUAGE plpython3u $$ df.start(a ~> b) $$
+DO E'BEGIN PERFORM df.start(a ~> \xc3\xa9); END'
+CREATE FUNCTION f() RETURNS text LANGUAGE c AS 'df.start(a ~> b)', 'f'
+CREATE FUNCTION f() RETURNS text AS $$ SELECT df.start(a ~> b) $$
+-- definitions are stored as they are, whatever they start
+CREATE FUNCTION f() RETURNS text LANGUAGE sql AS $$ SELECT df.start('SELEC') $$
 CREATE FUNCTION f() RETURNS text LANGUAGE sql BEGIN ATOMIC SELECT df.start('a'); END
+CREATE PROCEDURE f() LANGUAGE plpgsql AS $$ BEGIN PERFORM df.start('SELEC'); END $$
+-- who catches errors has reasons
+DO $$ BEGIN PERFORM df.start('SELEC'); EXCEPTION WHEN others THEN NULL; END $$
+-- not ours to judge: broken SQL, other schemas
 SELECT df.start('a' ~> 'b'
 SELECT FROM WHERE df.start('a' ~> 'b')
 SELECT "DF".start('a' & 'b'), mydf.start('SELECT 1' & 'SELECT 2')
