@@ -18,8 +18,7 @@ from durproxy.rewrite.parse import Tree, children, qualified_name
 from durproxy.rewrite.splice import Edit, apply
 
 RELEASED_SCHEMA: Final = "df_held"
-_FUNCTION: Final = "await_instance"
-_OLD_NAME: Final = "wait_for_completion"
+_FUNCTIONS: Final = frozenset({"await_instance", "wait_for_completion"})
 _DEFAULT_TIMEOUT: Final = 30
 _PARAMETERS: Final = ("instance_id", "timeout_seconds")
 _TEXT: Final = frozenset({"text", "varchar"})
@@ -46,7 +45,7 @@ def find_hold(text: str, codec: str, statements: tuple[Tree, ...]) -> Hold | Non
     """Return the hold if the whole text is one plain wait."""
     call = _only_call(statements[0].stmt) if len(statements) == 1 else None
     name = function_name(call) if call is not None else None
-    if call is None or name not in (_FUNCTION, _OLD_NAME):
+    if call is None or name not in _FUNCTIONS:
         return None
     given = _given(call)
     if given is None or not {"instance_id"} <= given.keys() <= set(_PARAMETERS):
@@ -57,7 +56,7 @@ def find_hold(text: str, codec: str, statements: tuple[Tree, ...]) -> Hold | Non
         timeout = _integer(given["timeout_seconds"])
     if instance_id is None or timeout is None:
         return None
-    return Hold(instance_id, timeout, _released(text, call, statements[0].stmt).encode(codec))
+    return Hold(instance_id, timeout, _released(text, call).encode(codec))
 
 
 def _only_call(statement: Tree) -> Tree | None:
@@ -114,25 +113,7 @@ def _without_cast(node: Tree, types: frozenset[str]) -> Tree:
     return node.arg if plain and qualified_name(kind.names)[-1] in types else node
 
 
-def _released(text: str, call: Tree, statement: Tree) -> str:
-    """Return the text with the function that does not wait again, its column named the same."""
+def _released(text: str, call: Tree) -> str:
+    """Return the text with the function of the same name that does not wait again."""
     schema = next(lexer.tokens_from(text, call.location))
-    edits = [Edit(schema.start, schema.end, RELEASED_SCHEMA)]
-    if function_name(call) == _OLD_NAME:
-        edits += _renamed(text, call.location, has_alias=statement.targetList[0].name is not None)
-    return apply(text, edits)
-
-
-def _renamed(text: str, start: int, *, has_alias: bool) -> list[Edit]:
-    edits = []
-    depth = 0
-    for token in lexer.tokens_from(text, start):
-        word = text[token.start : token.end]
-        if depth == 0 and word.strip('"').lower() == _OLD_NAME:
-            edits.append(Edit(token.start, token.end, _FUNCTION))
-        depth += (word == "(") - (word == ")")
-        if word == ")" and depth == 0:
-            if not has_alias:
-                edits.append(Edit(token.end, token.end, f" AS {_OLD_NAME}"))
-            break
-    return edits
+    return apply(text, [Edit(schema.start, schema.end, RELEASED_SCHEMA)])

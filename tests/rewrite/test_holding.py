@@ -32,11 +32,11 @@ def test_a_plain_wait_is_held(
         ('SELECT "df".await_instance($1)', "SELECT df_held.await_instance($1)"),
         (
             "SELECT df.wait_for_completion($1)",
-            "SELECT df_held.await_instance($1) AS wait_for_completion",
+            "SELECT df_held.wait_for_completion($1)",
         ),
         (
             'SELECT df."wait_for_completion"(($1)) x -- é',
-            "SELECT df_held.await_instance(($1)) x -- é",
+            'SELECT df_held."wait_for_completion"(($1)) x -- é',
         ),
     ],
 )
