@@ -3,7 +3,8 @@
 The bytes go as they came, on a connection of their own, to the very place that the session is
 connected to. A session whose statement is held has nothing running that could be cancelled: its
 statement is let go first, and the cancel is repeated until the server has answered, because one
-that arrives before the statement is lost.
+that arrives before the statement is lost. While one is under way the client is not read, so that
+it cannot hit the client's next statement.
 """
 
 from __future__ import annotations
@@ -24,14 +25,15 @@ _GIVE_UP = 5.0  # seconds
 
 async def forward_cancel(shell: Shell, request: CancelRequest, raw: bytes) -> None:
     link = shell.link_with_key(request.process_id, request.secret_key)
-    was_held = link is not None and shell.holds.release(link)
-    await _send(shell, link, raw)
-    if link is None or not was_held:
+    if link is None or not shell.holds.release(link):
+        await _send(shell, link, raw)
         return
+    held = link.expected[0] if link.expected else None  # nothing but this was sent
     with trio.move_on_after(_GIVE_UP):
-        while link.expected and link.state is not State.CLOSED:
+        while link.expected and link.expected[0] is held and link.state is not State.CLOSED:
+            with link.client_waiting():
+                await _send(shell, link, raw)
             await trio.sleep(_REPEAT)
-            await _send(shell, link, raw)
 
 
 async def _send(shell: Shell, link: Link | None, raw: bytes) -> None:

@@ -153,7 +153,7 @@ class Downward(Flow):
             return None if link.tracking.replied(unit, kind) else b""
         moved = self._move(kind, body, unit)
         if kind == _ERROR:
-            unit.steps.clear()
+            unit.fail()
         return moved
 
     def _move(self, kind: int, body: memoryview, unit: Unit) -> bytes | None:

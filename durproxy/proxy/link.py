@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import socket
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -215,6 +217,18 @@ class Link:
             return
         self.enter(Event.STATEMENT_RELEASED)
         self.up.resume(decision)
+
+    @contextmanager
+    def client_waiting(self) -> Iterator[None]:
+        """Nothing is read from the client meanwhile."""
+        self._suspend()
+        try:
+            yield
+        finally:
+            self.up.suspended = False
+            self.rearm()
+            if self.pump.draining and self.state is not State.CLOSED:
+                self.maybe_drain()
 
     def _suspend(self) -> None:
         self.up.suspended = True

@@ -51,12 +51,23 @@ class Unit:
     steps: deque[tuple[int, Plan | None]] = field(default_factory=deque)  # not yet replied to
     prepares: bytes | None = None  # the one statement that it has parsed …
     prepares_only: bool = True  # … and it did nothing but parse and describe that
+    failed: bool = False  # the server skips the rest of it
 
     def plan_in_doubt(self) -> Plan | None:
         """The plan of the statement that an error or notice is about now."""
         if self.kind == Query.kind:
             return self.plan
         return self.steps[0][1] if self.steps else None
+
+    def add(self, kind: int, plan: Plan | None) -> None:
+        """The server will reply to this message, too."""
+        if not self.failed:  # so that a client cannot fill our memory with a group without end
+            self.steps.append((kind, plan))
+
+    def fail(self) -> None:
+        """The server has answered with an error."""
+        self.steps.clear()
+        self.failed = self.kind == SYNC
 
 
 class Tracking:
@@ -98,7 +109,7 @@ class Tracking:
         unit = self._unit()
         unit.prepares_only = not unit.steps and unit.prepares is None
         unit.prepares = name
-        unit.steps.append((Parse.kind, plan))
+        unit.add(Parse.kind, plan)
 
     def injected(self) -> None:
         """A Parse of our own goes to the server."""
@@ -126,7 +137,7 @@ class Tracking:
                 return
             unit = self._unit()
             unit.prepares_only &= describe.name == unit.prepares
-            unit.steps.append((kind, self._statements.get(describe.name)))
+            unit.add(kind, self._statements.get(describe.name))
         else:
             close = Close.parse(body)
             (self._statements if close.what == ord("S") else self._portals).pop(close.name, None)
@@ -158,4 +169,4 @@ class Tracking:
     def _add(self, kind: int, plan: Plan | None) -> None:
         unit = self._unit()
         unit.prepares_only = False
-        unit.steps.append((kind, plan))
+        unit.add(kind, plan)

@@ -205,3 +205,18 @@ def test_a_prepared_statements_timeout_is_waited_for_once(
         end(home, instance)
         found = connection.execute("SELECT df.await_instance(%s, %s)", [instance, 1])
         assert found.fetchone() == ("completed",)
+
+
+def test_a_cancel_of_a_held_statement_hits_no_other(
+    proxy: Proxy, home: Database, role: Role
+) -> None:
+    instance = start(home, role)
+    with proxy.connect(home, role) as connection:
+        for _ in range(5):
+            stopping = threading.Timer(0.1, connection.cancel_safe)
+            stopping.start()
+            with pytest.raises(psycopg.errors.QueryCanceled):
+                connection.execute("SELECT df.await_instance(%s, 20)", [instance])
+            for _ in range(3):
+                connection.execute("SELECT pg_sleep(0.05)")
+            stopping.join()

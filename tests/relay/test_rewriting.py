@@ -6,8 +6,11 @@ import psycopg
 import pytest
 from psycopg import pq
 
+from durproxy.wire.framing import encode_message
+from durproxy.wire.frontend import NO_PARAMETER_TYPES, SYNC, Execute, Parse, Query
 from tests.fix_postgres import Database
 from tests.relay.conftest import Proxy, StartProxy
+from tests.relay.peers import log_in
 
 LONG = " || '" + "x" * 20_000 + "'"  # read by the helper process
 
@@ -86,3 +89,22 @@ def test_copy_data_is_not_read(proxy: Proxy, home: Database) -> None:
             copy.write("SELECT df.start('a' ~> 'b')\n")
         cursor.execute("SELECT line FROM t")
         assert cursor.fetchone() == ("SELECT df.start('a' ~> 'b')",)
+
+
+def test_a_group_that_failed_and_never_ends_costs_no_memory(
+    start_proxy: StartProxy, home: Database
+) -> None:
+    role = home.add_role(login="by_trust")
+    with home.connect() as owner:
+        owner.execute("SELECT df.grant_usage(%s)", [role.name])
+    proxy = start_proxy(home.dsn)
+    with log_in(proxy.dial(), role.name, home.name) as peer:
+        peer.send(Query(b"SELECT df.explain('a' ~> 'b')").encode())
+        peer.until_ready()
+        before = proxy.memory()
+        peer.send(Parse(b"", b"no statement", NO_PARAMETER_TYPES).encode())
+        for _ in range(60):
+            peer.send(Execute(b"", 0).encode() * 10_000)
+        peer.send(encode_message(SYNC, b""))
+        peer.until_ready()
+        assert proxy.memory() - before < 8 * 1024 * 1024
