@@ -9,16 +9,17 @@ import json
 import sys
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import psycopg
 import typer
 from psycopg.rows import dict_row
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from durproxy.config import load_settings
-from durproxy.errors import ConfigurationError
+from durproxy.errors import ConfigurationError, DurproxyError
 from durproxy.home import connect
 
 Upstream = Annotated[
@@ -29,6 +30,7 @@ Config = Annotated[
     Path | None, typer.Option(help="Settings. Default: durproxy.toml when it is there.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Status = Literal["pending", "running", "completed", "failed", "cancelled"]
 InstanceId = Annotated[str, typer.Argument(metavar="ID", help="As df.start gave it.")]
 
 _WIDTH_WITHOUT_TERMINAL = 240  # a pipe has no width to wrap at
@@ -48,9 +50,13 @@ def add_commands(app: typer.Typer) -> None:
 
 
 def list_instances(
-    status: Annotated[str | None, typer.Option(help="Only those with this status.")] = None,
+    status: Annotated[
+        Status | None, typer.Option(help="Only those with this status.", metavar="STATUS")
+    ] = None,
     label: Annotated[str | None, typer.Option(help="Only those with this label.")] = None,
-    limit: Annotated[int, typer.Option(help="At most so many, newest first.")] = 100,
+    limit: Annotated[
+        int, typer.Option(min=1, metavar="N", help="At most so many, newest first.")
+    ] = 100,
     as_json: Json = False,
     upstream: Upstream = None,
     config: Config = None,
@@ -66,16 +72,16 @@ def list_instances(
         return
     table = Table(box=None, pad_edge=False)
     for heading in ("id", "label", "status", "created", "completed", "output"):
-        table.add_column(heading, no_wrap=True)
+        # label and output shrink to the width of the terminal, the others never
+        table.add_column(heading, no_wrap=heading not in ("label", "output"))
     for row in rows:
-        style = _STATUS_STYLE.get(row["status"], "")
         table.add_row(
             row["instance_id"],
-            row["label"] or "",
-            f"[{style}]{row['status']}[/]" if style else row["status"],
+            _one_line(row["label"]),
+            Text(row["status"], style=_STATUS_STYLE.get(row["status"], "")),
             _moment(row["created_at"]),
             _moment(row["completed_at"]),
-            row["output"] or "",
+            _one_line(row["output"]),
         )
     Console(width=None if sys.stdout.isatty() else _WIDTH_WITHOUT_TERMINAL).print(table)
 
@@ -84,8 +90,11 @@ def status(
     instance: InstanceId, as_json: Json = False, upstream: Upstream = None, config: Config = None
 ) -> None:
     """Print a workflow's status."""
-    value = _value(upstream, config, "SELECT df.status(%s) AS value", instance)
-    _print_found("status", instance, value, as_json)
+    value = _status(upstream, config, instance)
+    if as_json:
+        _print_json({"instance_id": instance, "status": value})
+    else:
+        typer.echo(value)
 
 
 def result(
@@ -93,10 +102,13 @@ def result(
 ) -> None:
     """Print a completed workflow's result."""
     value = _value(upstream, config, "SELECT df.result(%s) AS value", instance)
-    if as_json and value is not None:
+    if value is None:
+        state = _status(upstream, config, instance)
+        raise DurproxyError(f'instance "{instance}" has no result: it is {state}')
+    if as_json:
         _print_json({"instance_id": instance, "result": json.loads(value)})
     else:
-        _print_found("result", instance, value, as_json=False)
+        typer.echo(value)
 
 
 def explain(
@@ -115,7 +127,11 @@ def cancel(
     config: Config = None,
 ) -> None:
     """Cancel a workflow; afterwards none of its steps can commit."""
-    typer.echo(_value(upstream, config, "SELECT df.cancel(%s, %s) AS value", instance, reason))
+    done = _value(upstream, config, "SELECT df.cancel(%s, %s) AS value", instance, reason)
+    state = _status(upstream, config, instance)
+    if state != "cancelled":  # it ended before: df.cancel does nothing then, and says nothing
+        raise DurproxyError(f'instance "{instance}" is {state}', detail="It was not cancelled.")
+    typer.echo(done)
 
 
 def signal(
@@ -152,14 +168,11 @@ def _value(
     return value
 
 
-def _print_found(what: str, instance: str, value: str | None, as_json: bool) -> None:
+def _status(upstream: str | None, config: Path | None, instance: str) -> str:
+    value = _value(upstream, config, "SELECT df.status(%s) AS value", instance)
     if value is None:
-        typer.echo(f'durproxy: error: no {what} for instance "{instance}"', err=True)
-        raise typer.Exit(1)
-    if as_json:
-        _print_json({"instance_id": instance, what: value})
-    else:
-        typer.echo(value)
+        raise DurproxyError(f'instance "{instance}" not found or access denied')
+    return value
 
 
 def _print_json(value: object) -> None:
@@ -172,3 +185,12 @@ def _json_default(value: object) -> str:
 
 def _moment(value: datetime | None) -> str:
     return "" if value is None else value.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _one_line(text: str | None) -> Text:
+    """A cell that is no markup, and whose control characters do not act on the terminal."""
+    shown = "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode()
+        for character in text or ""
+    )
+    return Text(shown, no_wrap=True, overflow="ellipsis")

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import re
+import subprocess
+import sys
 
 import pytest
 
 import durproxy
 from tests.fix_postgres import Database
-from tests.fix_serve import Visitor, run_durproxy
+from tests.fix_serve import ENVIRONMENT, Visitor, environment_of, run_durproxy
 
 TWO_STEPS = "SELECT df.start('SELECT 1 AS a' |=> 'x' ~> 'SELECT $x.a + 1 AS b', 'first')"
 WAITING = "SELECT df.start(df.wait_for_signal('go'), 'waiting')"
@@ -72,6 +76,51 @@ def test_signal_and_cancel(visitor: Visitor) -> None:
     assert '"by"' in ok(visitor, "result", first)
     assert "changed my mind" in ok(visitor, "cancel", second, "--reason", "changed my mind")
     assert ok(visitor, "status", second) == "cancelled"
+
+
+def test_cancel_of_a_completed_workflow_is_an_error_and_not_a_success(visitor: Visitor) -> None:
+    instance = visitor.psql(TWO_STEPS)
+    assert visitor.psql(f"SELECT df.await_instance('{instance}', 20)") == "completed"
+    done = run_durproxy("cancel", instance, upstream=visitor.database.dsn_for(visitor.role))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f'instance "{instance}" is completed' in done.stderr
+
+
+def test_missing_result_is_explained_by_the_status(visitor: Visitor) -> None:
+    instance = visitor.psql("SELECT df.start('SELECT 1/0', 'fails')")
+    assert visitor.psql(f"SELECT df.await_instance('{instance}', 20)") == "failed"
+    done = run_durproxy("result", instance, upstream=visitor.database.dsn_for(visitor.role))
+    assert done.returncode == 1
+    assert f'instance "{instance}" has no result: it is failed' in done.stderr
+
+
+def test_list_shows_any_label_as_it_is_and_lets_no_control_character_through(
+    visitor: Visitor,
+) -> None:
+    instance = visitor.psql(r"SELECT df.start('SELECT 1', E'[/b] [red]x\n\x1b[31m')")
+    assert re.search(
+        rf"^{instance} +\[/b\] \[red\]x\\n\\x1b\[31m ", ok(visitor, "list"), re.MULTILINE
+    )
+
+
+def test_list_in_a_narrow_terminal_keeps_ids_and_statuses(visitor: Visitor) -> None:
+    instance = visitor.psql(f"SELECT df.start('SELECT repeat(''x'', 500)', '{'y' * 100}')")
+    assert visitor.psql(f"SELECT df.await_instance('{instance}', 20)") == "completed"
+    ours, theirs = pty.openpty()
+    with os.fdopen(ours, "rb", buffering=0) as terminal:
+        subprocess.run(
+            [sys.executable, "-m", "durproxy.cli", "list"],
+            env=ENVIRONMENT
+            | environment_of({"upstream": visitor.database.dsn_for(visitor.role)})
+            | {"COLUMNS": "80", "NO_COLOR": "1", "TERM": "xterm"},
+            stdin=theirs,
+            stdout=theirs,
+            check=True,
+            timeout=60,
+        )
+        os.close(theirs)
+        lines = terminal.read(65536).decode().splitlines()
+    assert re.search(rf"^{instance} +y+… +completed ", "\n".join(lines), re.MULTILINE), lines
 
 
 def test_unknown_instance_is_exit_code_1(visitor: Visitor) -> None:
