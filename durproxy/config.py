@@ -85,6 +85,13 @@ class Settings(BaseSettings):
     max_held: int = Field(default=500, ge=1)  # instances in one engine's memory
     max_user_connections: int = Field(default=10, ge=1)  # of one engine as one role
 
+    http_enabled: bool = True
+    http_allow_private: bool = False  # also to this machine and its networks
+    http_allowed_hosts: tuple[str, ...] = ()  # names, or *.name; none: any host
+    http_max_response_bytes: int = Field(default=10_000_000, ge=1)
+    http_max_timeout: float = Field(default=300.0, gt=0)  # seconds, whatever the step asks for
+    http_concurrency: int = Field(default=20, ge=1)  # calls of one engine at a time
+
     drain_timeout: float = Field(default=30.0, ge=0)  # seconds from SIGTERM
     auth_timeout: float = Field(default=60.0, gt=0)
     max_startup_packet: int = Field(default=10_000, ge=8)  # bytes, as in Postgres

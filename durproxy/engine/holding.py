@@ -14,6 +14,7 @@ from durproxy.engine.core.advance import Execution
 from durproxy.engine.core.graph import Graph, parse_graph
 from durproxy.engine.core.states import Checkpoint, InstanceStatus, Key, StepError
 from durproxy.engine.core.validate import validate
+from durproxy.engine.http_step import HttpSteps
 from durproxy.engine.pools import RolePools
 from durproxy.engine.running import RunningInstance
 from durproxy.engine.step_text import Shapes
@@ -38,12 +39,14 @@ class Holding:
         self,
         store: Store,
         roles: RolePools,
+        http: HttpSteps,
         nursery: trio.Nursery,
         ended: Callable[[str], None],
         left: Callable[[str, datetime | None, bool], None],
     ) -> None:
         self._store = store
         self._roles = roles
+        self._http = http
         self._nursery = nursery
         self._ended = ended
         self._left = left
@@ -123,7 +126,7 @@ class Holding:
         role, execution = _checked(claim, checkpoints)
         shapes = self._shapes.setdefault(role, Shapes())
         running = RunningInstance(
-            claim, execution, self._store, self._roles.of(role), shapes, self._ended
+            claim, execution, self._store, self._roles.of(role), shapes, self._http, self._ended
         )
         self._held[claim.id] = running
         if self._leaving:

@@ -46,14 +46,24 @@ from durproxy.engine.core.actions import (
     WaitTimer,
 )
 from durproxy.engine.core.advance import Execution
+from durproxy.engine.core.graph import NodeType
 from durproxy.engine.core.states import Key, StepError, StepResult
+from durproxy.engine.http_step import HttpSteps
 from durproxy.engine.pace import Pace
 from durproxy.engine.pools import Pool
+from durproxy.engine.schedule import next_after
 from durproxy.engine.sql_step import run_step
 from durproxy.engine.step_text import Shapes, StepFailure
 from durproxy.engine.store import Claim, Store
 from durproxy.engine.trigger import passed
-from durproxy.errors import DurproxyError, LostHold, NotHeld, ScopeEnded, UpstreamUnreachable
+from durproxy.errors import (
+    DurproxyError,
+    LanguageError,
+    LostHold,
+    NotHeld,
+    ScopeEnded,
+    UpstreamUnreachable,
+)
 from durproxy.log import get_logger
 
 _log = get_logger(__name__)
@@ -74,6 +84,7 @@ class RunningInstance:
         store: Store,
         pool: Pool,
         shapes: Shapes,
+        http: HttpSteps,
         ended: Callable[[str], None],
     ) -> None:
         self.claim = claim
@@ -81,6 +92,7 @@ class RunningInstance:
         self._store = store
         self._pool = pool
         self._shapes = shapes
+        self._http = http
         self._ended = ended
         self._pace = Pace()
         self._tasks: dict[Key, trio.CancelScope] = {}
@@ -262,10 +274,7 @@ class RunningInstance:
             case RecordFailure():
                 return await self._fail(action, action.error)
             case OpenFrame():
-                passed("open.before")
-                due = await self._store.open(self.claim, action)
-                passed("open.after")
-                return FrameOpened(key, due)
+                return await self._open(action)
             case CloseFrame():
                 passed("close.before")
                 await self._store.close(self.claim, action)
@@ -280,9 +289,27 @@ class RunningInstance:
                 passed("next.after")
                 return RoundAdvanced(key)
 
+    async def _open(self, action: OpenFrame) -> Event:
+        passed("open.before")
+        if action.schedule is None:
+            due = await self._store.open(self.claim, action)
+        else:
+            try:
+                next_match = next_after(action.schedule, await self._store.now())
+            except LanguageError as error:
+                node = action.key.node
+                failure = StepError(error.message, error.code, hint=error.hint, node=node)
+                return await self._fail(action, failure)
+            due = await self._store.open_at(self.claim, action, next_match)
+        passed("open.after")
+        return FrameOpened(action.key, due)
+
     async def _run_step(self, action: RunStep) -> Event:
         try:
-            if self._is_alone():
+            if action.node.type is not NodeType.SQL:
+                await self._let_go()
+                result = await self._http.run(self.claim, action)
+            elif self._is_alone():
                 connection = await self._keep_connection()
                 result = await run_step(connection, self._shapes, self.claim, action)
             else:
@@ -292,7 +319,7 @@ class RunningInstance:
             return await self._fail(action, failure.error)
         return StepCompleted(action.key, result)
 
-    async def _fail(self, action: RunStep | RecordFailure, error: StepError) -> Event:
+    async def _fail(self, action: RunStep | RecordFailure | OpenFrame, error: StepError) -> Event:
         passed("fail.before")
         await self._store.fail(self.claim, action.key, action.scopes, error)
         passed("fail.after")

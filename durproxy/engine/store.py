@@ -16,7 +16,17 @@ from typing import Any
 import trio
 
 from durproxy.engine.connection import Result, ServerError
-from durproxy.engine.core.actions import CloseFrame, FinishInstance, NextRound, OpenFrame, Scopes
+from durproxy.engine.core.actions import (
+    CloseFrame,
+    ClosesRace,
+    Decision,
+    EndsInstance,
+    FinishInstance,
+    NextRound,
+    OpenFrame,
+    RunStep,
+    Scopes,
+)
 from durproxy.engine.core.graph import FORMAT
 from durproxy.engine.core.states import (
     Checkpoint,
@@ -182,6 +192,25 @@ class Store:
         )  # fmt: skip
         return _time(result.one()[0])
 
+    async def open_at(self, claim: Claim, action: OpenFrame, due: datetime) -> datetime | None:
+        result = await self._write(
+            "_open_at_1", claim, action.scopes,
+            "$6::integer, $7, $8::integer, $9, $10::timestamptz",
+            (
+                str(action.key.node), action.key.path, str(action.node.last),
+                action.node.type.value, due.isoformat(),
+            ),
+        )  # fmt: skip
+        return _time(result.one()[0])
+
+    async def finish(self, claim: Claim, action: RunStep, result: str) -> None:
+        """The outcome of a step that ran elsewhere, and what it decides."""
+        await self._write(
+            "_finish_1", claim, action.scopes,
+            '$6::integer, $7, $8::json, NULL, NULL, $9::"char", $10::integer',
+            (str(action.key.node), action.key.path, result, *decision_values(action.decides)),
+        )  # fmt: skip
+
     async def close(self, claim: Claim, action: CloseFrame) -> None:
         result = action.result
         await self._write(
@@ -228,6 +257,17 @@ class Store:
         )
 
     # --- looking around ---
+
+    async def now(self) -> datetime:
+        """The database's time."""
+        now = _time((await self._call("_now_1", "", ())).one()[0])
+        assert now is not None
+        return now
+
+    async def may_call(self, claim: Claim, function: str) -> bool:
+        """Whether the role that started the instance may call a function of df."""
+        answer = await self._call("_may_call_1", "$1, $2", (claim.id, function))
+        return answer.one()[0] == "t"
 
     async def tick(self, held: Iterable[str]) -> Look:
         result = await self._call(
@@ -277,6 +317,17 @@ def _checkpoint(row: Sequence[str | None]) -> Checkpoint:
         due=_time(due),
         names=_names(names),
     )
+
+
+def decision_values(decides: Decision) -> tuple[str | None, str | None]:
+    """A decision as df._finish_1 takes it: which one, and who wins."""
+    match decides:
+        case EndsInstance():
+            return "e", None
+        case ClosesRace(winner):
+            return "r", str(winner)
+        case None:
+            return None, None
 
 
 def types_json(types: Sequence[tuple[str, str]] | None) -> str | None:

@@ -24,6 +24,7 @@ from durproxy.engine.claims import Claims
 from durproxy.engine.connection import Connection, ConnectionLost
 from durproxy.engine.core.graph import FORMAT
 from durproxy.engine.holding import Holding
+from durproxy.engine.http_step import HttpSteps
 from durproxy.engine.pools import Pool, RolePools
 from durproxy.engine.store import Store
 from durproxy.errors import DurproxyError, UpstreamUnreachable
@@ -66,7 +67,12 @@ class Worker:
             async with await self._connect_life() as life, trio.open_nursery() as nursery:
                 self._nursery = nursery
                 holding = Holding(
-                    self._store, self._roles, nursery, bus.tell_proxies_ended, self._left
+                    self._store,
+                    self._roles,
+                    HttpSteps(self._store, self._settings),
+                    nursery,
+                    bus.tell_proxies_ended,
+                    self._left,
                 )
                 self._claims = Claims(self._store, self._settings, holding.begin, holding.ids)
                 nursery.start_soon(self._stop_on_signal, holding, nursery)

@@ -16,7 +16,7 @@ from pglast import ast
 from pglast.enums import A_Expr_Kind
 
 from durproxy.engine.core.validate import OPAQUE, Problem, name_problem
-from durproxy.rewrite.constants import Constant, Unknown, constant
+from durproxy.rewrite.constants import UNKNOWN, Constant, Unknown, constant
 from durproxy.rewrite.dsl import SIGNATURES, arguments, function_name, operator_name
 from durproxy.rewrite.parenthesised import IN_A_LINE, parenthesised
 from durproxy.rewrite.parse import Tree, qualified_name
@@ -200,6 +200,18 @@ class _Reader:
         seconds = None if timeout is None else int(timeout)
         return _leaf("SIGNAL", _json({"signal_name": name, "timeout_seconds": seconds}))
 
+    def schedule_call(self, given: dict[str, Tree]) -> Node | None:
+        value = _argument(given, "cron_expr")
+        if isinstance(value, Unknown) or value is None:
+            return None if value is None else _opaque()
+        return _leaf("WAIT_SCHEDULE", _json({"cron_expr": value}))
+
+    def http_call(self, given: dict[str, Tree]) -> Node | None:
+        return _http("HTTP", given, "body", _argument(given, "body"))
+
+    def multipart_call(self, given: dict[str, Tree]) -> Node | None:
+        return _http("HTTP_MULTIPART", given, "parts", _json_argument(given, "parts"))
+
     def loop_call(self, given: dict[str, Tree]) -> Node | None:
         if "body*" not in given:
             return _opaque()
@@ -242,6 +254,48 @@ class _Reader:
 
 def _argument(given: dict[str, Tree], parameter: str) -> Constant | Unknown:
     return constant(given[parameter]) if parameter in given else None
+
+
+def _json_argument(given: dict[str, Tree], parameter: str) -> Any:
+    """The value of a jsonb argument; Unknown where it is no constant, or no JSON."""
+    expression = given.get(parameter)
+    while isinstance(expression, ast.TypeCast):
+        expression = expression.arg
+    value = None if expression is None else constant(expression)
+    try:
+        if value is None or isinstance(value, Unknown):
+            return value
+        return _in_order(json.loads(value))
+    except (ValueError, RecursionError):
+        return UNKNOWN
+
+
+def _in_order(value: Any) -> Any:
+    """JSON with the keys in jsonb's order."""
+    if isinstance(value, list):
+        return [_in_order(element) for element in value]
+    if isinstance(value, dict):
+        keys = sorted(value, key=lambda key: (len(key.encode()), key.encode()))
+        return {key: _in_order(value[key]) for key in keys}
+    return value
+
+
+def _http(node_type: str, given: dict[str, Tree], content_key: str, content: Any) -> Node:
+    """An HTTP node; what is wrong with its arguments the server says at once."""
+    config = {
+        "url": _argument(given, "url"),
+        "method": _argument(given, "method") if "method" in given else "POST",
+        content_key: content,
+        "headers": _json_argument(given, "headers"),
+        "timeout_seconds": _argument(given, "timeout_seconds"),
+    }
+    timeout = config["timeout_seconds"] if "timeout_seconds" in given else "30"
+    if any(isinstance(value, Unknown) for value in config.values()):
+        return _opaque()
+    if not (config["method"] and timeout and timeout.isdigit()):
+        return _opaque()
+    method = config["method"].upper()
+    return _leaf(node_type, _json(config | {"method": method, "timeout_seconds": int(timeout)}))
 
 
 def _opaque() -> Node:
@@ -297,7 +351,10 @@ _SPECIAL: Final[dict[str, Callable[[_Reader, dict[str, Tree]], Node | None]]] = 
     "sql": _Reader.sql_call,
     "sleep": _Reader.sleep_call,
     "break": _Reader.break_call,
+    "wait_for_schedule": _Reader.schedule_call,
     "wait_for_signal": _Reader.signal_call,
+    "http": _Reader.http_call,
+    "http_multipart": _Reader.multipart_call,
     "loop": _Reader.loop_call,
     "if_rows": _Reader.if_rows_call,
     "if_else_op": _Reader.else_call,

@@ -69,7 +69,6 @@ BAD_GRAPHS = {
         "Timeout must be positive"
     ),
     '{"node_type":"BREAK"}': "outside of a loop",
-    '{"node_type":"HTTP","query":"{}"}': "not supported",
     json.dumps({"node_type": "JOIN", "left_node": SQL, "right_node": SQL, "extra_nodes": {}}): (
         "extra_nodes entries must be"
     ),

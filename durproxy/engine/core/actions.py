@@ -38,7 +38,7 @@ Decision = EndsInstance | ClosesRace | None
 
 @dataclass(frozen=True, slots=True)
 class RunStep:
-    """Run the SQL of `node`; what its success decides commits with it."""
+    """Run the SQL of `node`, or make its HTTP call; what its success decides commits with it."""
 
     key: Key
     scopes: Scopes
@@ -58,13 +58,18 @@ class RecordFailure:
 
 @dataclass(frozen=True, slots=True)
 class OpenFrame:
-    """Insert the frame of a scope or wait; `delay` fixes its due time by the database's clock."""
+    """Insert the frame of a scope or wait.
+
+    `delay`, or the next match of the cron expression `schedule`, fixes its due time by the
+    database's clock.
+    """
 
     key: Key
     scopes: Scopes
     node: Node
     delay: timedelta | None = None
     signal: str | None = None
+    schedule: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +98,7 @@ class NextRound:
 
 @dataclass(frozen=True, slots=True)
 class WaitTimer:
-    """Close the sleep's frame once it is due."""
+    """Close the frame of a sleep or schedule once it is due."""
 
     key: Key
     scopes: Scopes
@@ -154,7 +159,7 @@ class StepCompleted:
 
 @dataclass(frozen=True, slots=True)
 class StepFailed:
-    """The failure of RunStep or RecordFailure has been committed."""
+    """The failure of RunStep, RecordFailure or OpenFrame has been committed."""
 
     key: Key
     error: StepError

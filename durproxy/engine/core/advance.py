@@ -26,7 +26,7 @@ from durproxy.engine.core.actions import (
 from durproxy.engine.core.activation import Activation, End, Outcome
 from durproxy.engine.core.composites import Branch, Join, Sequence
 from durproxy.engine.core.graph import Graph, Node, NodeType, Use
-from durproxy.engine.core.leaves import Break, Signal, Sleep, SqlStep
+from durproxy.engine.core.leaves import Break, Signal, Sleep, Step, WaitSchedule
 from durproxy.engine.core.scopes import Loop, Race
 from durproxy.engine.core.states import (
     Checkpoint,
@@ -37,7 +37,9 @@ from durproxy.engine.core.states import (
 )
 
 _CLASSES: dict[NodeType, type[Activation]] = {
-    NodeType.SQL: SqlStep,
+    NodeType.SQL: Step,
+    NodeType.HTTP: Step,
+    NodeType.HTTP_MULTIPART: Step,
     NodeType.THEN: Sequence,
     NodeType.IF: Branch,
     NodeType.JOIN: Join,
@@ -45,6 +47,7 @@ _CLASSES: dict[NodeType, type[Activation]] = {
     NodeType.LOOP: Loop,
     NodeType.BREAK: Break,
     NodeType.SLEEP: Sleep,
+    NodeType.WAIT_SCHEDULE: WaitSchedule,
     NodeType.SIGNAL: Signal,
 }
 

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from enum import Enum, Flag, auto
 from typing import Any
 
+from durproxy.engine.core.http_config import find_http_references
 from durproxy.engine.core.references import (
     Reference,
     ReferenceKind,
@@ -43,7 +44,10 @@ class NodeType(Enum):
     LOOP = "LOOP"
     BREAK = "BREAK"
     SLEEP = "SLEEP"
+    WAIT_SCHEDULE = "WAIT_SCHEDULE"
     SIGNAL = "SIGNAL"
+    HTTP = "HTTP"
+    HTTP_MULTIPART = "HTTP_MULTIPART"
 
 
 class Use(Flag):
@@ -184,7 +188,7 @@ class _Builder:
             node.query = _text(query, node)
         elif node_type is NodeType.SLEEP:
             node.config = {"seconds": _seconds(query, node)}
-        elif query is not None:
+        elif query is not None or node_type in _CONFIGURED:
             node.config = _config(query, node)
         if raw.get("result_name") is not None:
             node.names = [_text(raw["result_name"], node)]
@@ -192,6 +196,9 @@ class _Builder:
         return node
 
 
+_CONFIGURED = frozenset(
+    (NodeType.WAIT_SCHEDULE, NodeType.SIGNAL, NodeType.HTTP, NodeType.HTTP_MULTIPART)
+)
 _BRANCHES = {
     NodeType.IF: (1, 2),
     NodeType.JOIN: (2, 10_000),
@@ -261,6 +268,8 @@ def node_references(node: Node) -> tuple[Reference, ...]:
     """The references that a node's own text holds."""
     if node.type is NodeType.SQL:
         return find_references(node.query)
+    if node.type in (NodeType.HTTP, NodeType.HTTP_MULTIPART):
+        return find_http_references(node.config)
     value = node.config.get("break_value")
     return find_text_references(value) if isinstance(value, str) else ()
 

@@ -20,8 +20,8 @@ from durproxy.engine.core.references import substitute_variables
 from durproxy.engine.core.states import CheckpointStatus, Scope, StepResult
 
 
-class SqlStep(Activation):
-    """SQL: the effect, its checkpoint and what it decides commit together."""
+class Step(Activation):
+    """SQL or HTTP: its checkpoint commits with what it decides; an SQL effect does so, too."""
 
     __slots__ = ()
 
@@ -76,16 +76,21 @@ def json_or_string(text: str) -> str:
     return text
 
 
-class Sleep(Activation):
-    """SLEEP: a timer; its due time is fixed once, when its frame opens."""
+class _Timer(Activation):
+    """A wait for a time that is fixed once, when its frame opens."""
 
     __slots__ = ()
+
+    def opening(self) -> OpenFrame:
+        raise NotImplementedError
+
+    def result(self) -> str:
+        raise NotImplementedError
 
     def begin(self) -> Outcome | None:
         stored = self.checkpoint()
         if stored is None:
-            delay = timedelta(seconds=self.node.config["seconds"])
-            self.execution.ask(self, OpenFrame(self.key, self.scopes, self.node, delay))
+            self.execution.ask(self, self.opening())
         elif stored.status is CheckpointStatus.OPEN:
             self._wait(FrameOpened(self.key, stored.due))
         else:
@@ -102,9 +107,34 @@ class Sleep(Activation):
 
     def _wait(self, opened: FrameOpened) -> None:
         assert opened.due is not None
-        result = f'{{"slept":true,"seconds":{self.node.config["seconds"]}}}'
         inner = (*self.scopes, Scope(self.key.node, self.key.path, 0))
-        self.execution.ask(self, WaitTimer(self.key, inner, opened.due, result))
+        self.execution.ask(self, WaitTimer(self.key, inner, opened.due, self.result()))
+
+
+class Sleep(_Timer):
+    """SLEEP: for so many seconds."""
+
+    __slots__ = ()
+
+    def opening(self) -> OpenFrame:
+        delay = timedelta(seconds=self.node.config["seconds"])
+        return OpenFrame(self.key, self.scopes, self.node, delay)
+
+    def result(self) -> str:
+        return f'{{"slept":true,"seconds":{self.node.config["seconds"]}}}'
+
+
+class WaitSchedule(_Timer):
+    """WAIT_SCHEDULE: until the next match of a cron expression after the node was reached."""
+
+    __slots__ = ()
+
+    def opening(self) -> OpenFrame:
+        cron = self.node.config["cron_expr"]
+        return OpenFrame(self.key, self.scopes, self.node, schedule=cron)
+
+    def result(self) -> str:
+        return '{"scheduled":true}'
 
 
 class Signal(Activation):

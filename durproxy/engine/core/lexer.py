@@ -56,8 +56,10 @@ _QUOTED = r'"(?>[^"]+|"")++"'
 # one of the jsonb operators ?| and ?&.
 _OPTIONAL = r"(?P<optional>(?<!\*)\?(?!\|(?!\|)|&))?"
 
-#: A reference inside text, where a double quote is just a character.
-REFERENCE_IN_TEXT = re.compile(rf"\$(?P<name>{_NAME})(?:\.(?P<column>\*|{_NAME}))?{_OPTIONAL}")
+#: A reference inside text, where a double quote is just a character, and nothing an operator.
+REFERENCE_IN_TEXT = re.compile(
+    rf"\$(?P<name>{_NAME})(?:\.(?P<column>\*|{_NAME}))?(?P<optional>(?<!\*)\?)?"
+)
 #: A reference as SQL, where the column may be a quoted identifier.
 REFERENCE_IN_SQL = re.compile(
     rf"\$(?P<name>{_NAME})(?:\.(?P<column>\*|{_NAME}|{_QUOTED}))?{_OPTIONAL}"

@@ -5,7 +5,7 @@ constraints.
 
     instance    pending -> running -> completed | failed | cancelled   (pending -> cancelled too)
     checkpoint  (none) -> done | failed            a step, written once
-                (none) -> open -> done | failed    a frame: RACE, LOOP, SLEEP, SIGNAL
+                (none) -> open -> done | failed    a frame: RACE, LOOP, SLEEP, WAIT_SCHEDULE, SIGNAL
 """
 
 from __future__ import annotations

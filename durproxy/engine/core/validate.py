@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from durproxy.engine.core.http_config import find_http_references
 from durproxy.engine.core.references import (
     Reference,
     ReferenceKind,
@@ -173,6 +174,10 @@ class _Check:
                 self._break(node, names, in_loop)
             case "SQL":
                 self._references(node, names, find_references(str(node.get("query", ""))))
+            case "HTTP" | "HTTP_MULTIPART":
+                # of texts inside the configuration, so positions in the node's text are unknown
+                references = find_http_references(_config(node))
+                self._references(node, names, references, positions=False)
             case other if other == OPAQUE:
                 names.anything = True
             case _:

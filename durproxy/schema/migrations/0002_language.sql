@@ -345,7 +345,7 @@ BEGIN
     ELSIF p_type = 'SLEEP' AND (v_query !~ '^[0-9]{1,11}$' OR v_query::bigint > 31557600000) IS NOT FALSE THEN
         PERFORM df._bad_node(p_number, format('sleep duration must be non-negative and at most 1000 years, got %s',
                                               coalesce(quote_literal(v_query), 'none')));
-    ELSIF p_type NOT IN ('SQL', 'SLEEP') AND (v_query IS NOT NULL OR p_type = 'SIGNAL') THEN
+    ELSIF p_type NOT IN ('SQL', 'SLEEP') AND (v_query IS NOT NULL OR p_type IN ('SIGNAL', 'WAIT_SCHEDULE', 'HTTP', 'HTTP_MULTIPART')) THEN
         v_config := df._node_config(p_number, p_type, v_query);
     END IF;
     IF p_type = 'IF' AND NOT p_node ? 'condition_node' THEN
@@ -359,8 +359,11 @@ BEGIN
         ELSIF v_config ->> 'timeout_seconds' !~ '^0*[1-9][0-9]{0,9}$' THEN
             PERFORM df._bad_node(p_number, format('Timeout must be positive, got %s', v_config ->> 'timeout_seconds'));
         END IF;
-    ELSIF p_type IN ('WAIT_SCHEDULE', 'HTTP', 'HTTP_MULTIPART') THEN
-        PERFORM df._bad_node(p_number, 'node type ' || p_type || ' is not supported by this version', '0A000');
+    ELSIF p_type = 'WAIT_SCHEDULE' AND df._cron_problem(coalesce(v_config ->> 'cron_expr', '')) IS NOT NULL THEN
+        PERFORM df._bad_node(p_number, format('Invalid cron expression "%s": %s', v_config ->> 'cron_expr',
+            df._cron_problem(coalesce(v_config ->> 'cron_expr', ''))));
+    ELSIF p_type IN ('HTTP', 'HTTP_MULTIPART') AND df._http_problem(p_type, v_config) IS NOT NULL THEN
+        PERFORM df._bad_node(p_number, df._http_problem(p_type, v_config));
     END IF;
 END $$;
 

@@ -432,6 +432,9 @@ BEGIN
     FOREACH v_right IN ARRAY df._usage_rights() LOOP
         EXECUTE format('GRANT %s TO %I', v_right, p_role) || v_option;
     END LOOP;
+    IF include_http THEN
+        EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %I', df._http_functions(), p_role) || v_option;
+    END IF;
     IF with_grant THEN
         EXECUTE format('GRANT EXECUTE ON FUNCTION df.grant_usage(text, boolean, boolean), df.revoke_usage(text) TO %I WITH GRANT OPTION', p_role);
     END IF;
@@ -449,7 +452,8 @@ BEGIN
     FOREACH v_right IN ARRAY df._usage_rights() LOOP
         EXECUTE format('REVOKE %s FROM %I CASCADE', v_right, p_role);
     END LOOP;
-    EXECUTE format('REVOKE EXECUTE ON FUNCTION df.grant_usage(text, boolean, boolean), df.revoke_usage(text) FROM %I CASCADE', p_role);
+    EXECUTE format('REVOKE EXECUTE ON FUNCTION df.grant_usage(text, boolean, boolean), df.revoke_usage(text), %s FROM %I CASCADE',
+        df._http_functions(), p_role);
 END $$;
 
 -- All that using df takes. No right on a table but INSERT of an order.

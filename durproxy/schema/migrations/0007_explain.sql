@@ -24,11 +24,15 @@ CREATE FUNCTION df._described(p_node df._seen, p_names text[], p_indent text) RE
 LANGUAGE plpgsql STABLE AS $$
 DECLARE
     v_names  text := (SELECT string_agg(format(' |=> %L', n), '') FROM unnest(p_names) n);
-    v_config jsonb := CASE WHEN p_node.node_type IN ('IF', 'SIGNAL', 'BREAK') THEN p_node.query::jsonb END;
+    v_config jsonb := CASE WHEN p_node.node_type NOT IN ('SQL', 'SLEEP') THEN p_node.query::jsonb END;
 BEGIN
     RETURN CASE p_node.node_type
         WHEN 'SQL' THEN concat('SQL', v_names, ': ', replace(btrim(p_node.query, E' \t\r\n'), E'\n', E'\n' || p_indent || '     '))
         WHEN 'SLEEP' THEN concat('SLEEP ', p_node.query, 's', v_names)
+        WHEN 'WAIT_SCHEDULE' THEN concat('WAIT SCHEDULE ', v_config ->> 'cron_expr', v_names)
+        WHEN 'HTTP' THEN concat('HTTP ', v_config ->> 'method', ' ', v_config ->> 'url', v_names, ' (at least once)')
+        WHEN 'HTTP_MULTIPART' THEN concat('HTTP MULTIPART ', v_config ->> 'method', ' ', v_config ->> 'url', v_names,
+            ' (at least once)')
         WHEN 'SIGNAL' THEN concat('SIGNAL ', quote_literal(v_config ->> 'signal_name'),
             ' timeout ' || (v_config ->> 'timeout_seconds') || 's', v_names)
         WHEN 'BREAK' THEN concat('BREAK', ' ' || quote_literal(v_config ->> 'break_value'))

@@ -1,0 +1,162 @@
+"""The HTTP activity: one call, then its checkpoint and what it decides, in one commit.
+
+The call itself is at least once: between the answer and the commit a worker can die, and the next
+one calls again. It sends the same Idempotency-Key, which depends on nothing but the activation.
+No database connection is held while the answer is waited for.
+
+What a failure means, by its SQLSTATE:
+    WF020    the answer's status is 5xx
+    WF021    no complete answer in time
+    WF022    no connection, or it broke; more redirects than we follow
+    WF023    the configuration does not let it go there
+    42501    the role may not call df.http
+    54000    the answer is too large
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import ssl
+from typing import Final
+
+import httpx
+import trio
+
+from durproxy.config import Settings
+from durproxy.engine.connection import ServerError
+from durproxy.engine.core.actions import EndsInstance, RunStep
+from durproxy.engine.core.bindings import ReferenceFailure
+from durproxy.engine.core.graph import NodeType
+from durproxy.engine.core.states import Key, StepError, StepResult
+from durproxy.engine.egress import EgressPolicy, EgressRefused
+from durproxy.engine.http_exchange import Answer, ExchangeFailure, Limits, exchange
+from durproxy.engine.http_request import HttpRequest, fill_request
+from durproxy.engine.step_text import StepFailure
+from durproxy.engine.store import Claim, Store
+from durproxy.log import get_logger
+
+_log = get_logger(__name__)
+
+IDEMPOTENCY_KEY: Final = "Idempotency-Key"
+
+_FIRST_FAILURE = 500  # the lowest status that is no result
+_EXCERPT = 500  # characters of a failed answer's body in the error
+_FUNCTIONS = {NodeType.HTTP: "http", NodeType.HTTP_MULTIPART: "http_multipart"}
+_ATTEMPT = re.compile(r"~[0-9]+")
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+_NOT_NOW = frozenset(("55P03", "57014"))  # lock not available, statement timeout
+_UNTRANSLATABLE = "22P05"
+_ATTEMPTS = 10
+
+
+class HttpSteps:
+    """Runs HTTP steps under the configured policy and limits, so many at a time."""
+
+    def __init__(self, store: Store, settings: Settings) -> None:
+        self._store = store
+        self._policy = EgressPolicy(
+            settings.http_enabled, settings.http_allow_private, settings.http_allowed_hosts
+        )
+        self._limits = Limits(settings.http_max_timeout, settings.http_max_response_bytes)
+        self._free = trio.Semaphore(settings.http_concurrency)
+        self._context: ssl.SSLContext | None = None
+
+    async def run(self, claim: Claim, action: RunStep) -> StepResult:
+        """Make the call and record its outcome.
+
+        Raises StepFailure, LostHold; ServerError when its outcome cannot be written now.
+        """
+        node = action.key.node
+        try:
+            request = await self._permitted(claim, action)
+            answer, duration = await self._answered(request)
+        except EgressRefused as refusal:
+            raise StepFailure(StepError(str(refusal), "WF023", node=node)) from None
+        except ReferenceFailure as failure:
+            raise StepFailure(failure.as_step_error(node)) from None
+        except ExchangeFailure as failure:
+            error = StepError(failure.message, failure.sqlstate, hint=failure.hint, node=node)
+            raise StepFailure(error) from None
+        _log.info(
+            "http.answered", instance=claim.id, node=node, path=action.key.path,
+            status=answer.status, duration_ms=duration,
+        )  # fmt: skip
+        if answer.status >= _FIRST_FAILURE:
+            raise StepFailure(_failed_answer(answer, node))
+        result = _result(answer, duration)
+        await self._record(claim, action, result)
+        is_read = bool(action.node.use) and action.decides != EndsInstance()
+        return StepResult(json.dumps(result, ensure_ascii=False) if is_read else None)
+
+    async def _permitted(self, claim: Claim, action: RunStep) -> HttpRequest:
+        """The request, if the configuration and the role's rights let it be made."""
+        self._policy.check_enabled()
+        function = _FUNCTIONS[action.node.type]
+        if not await self._store.may_call(claim, function):
+            raise StepFailure(
+                StepError(
+                    f'role "{claim.role}" does not have EXECUTE privilege on df.{function}()',
+                    "42501",
+                    hint=f"SELECT df.grant_usage('{claim.role}', include_http => true) gives it.",
+                    node=action.key.node,
+                )
+            )
+        request = fill_request(action.node.config, _variables(claim), action.environment)
+        if IDEMPOTENCY_KEY.lower() not in map(str.lower, request.headers):
+            request.headers[IDEMPOTENCY_KEY] = idempotency_key(claim.id, action.key)
+        return request
+
+    async def _answered(self, request: HttpRequest) -> tuple[Answer, int]:
+        async with self._free:
+            if self._context is None:  # reads a megabyte of certificates: not for every call
+                self._context = httpx.create_ssl_context(trust_env=False)
+            begun = trio.current_time()
+            answer = await exchange(request, self._policy, self._limits, self._context)
+            return answer, round((trio.current_time() - begun) * 1000)
+
+    async def _record(self, claim: Claim, action: RunStep, result: dict[str, object]) -> None:
+        """The call has been made, so its outcome is written with patience."""
+        is_ascii = False
+        for attempt in range(1, _ATTEMPTS + 1):
+            text = json.dumps(result, ensure_ascii=is_ascii, separators=(",", ":"))
+            try:
+                await self._store.finish(claim, action, text)
+            except ServerError as error:
+                if error.code == _UNTRANSLATABLE and not is_ascii:
+                    is_ascii = True  # the database's encoding lacks a character of the answer
+                elif error.code not in _NOT_NOW or attempt == _ATTEMPTS:
+                    raise
+                else:
+                    await trio.sleep(0.01 * 2**attempt)
+            else:
+                return
+
+
+def idempotency_key(instance: str, key: Key) -> str:
+    """The same for every attempt of an activation, and for no other."""
+    path = _ATTEMPT.sub("", key.path)
+    return hashlib.sha256(f"{instance}/{key.node}/{path}".encode()).hexdigest()[:32]
+
+
+def _variables(claim: Claim) -> dict[str, str]:
+    return {**claim.variables, "sys_instance_id": claim.id, "sys_label": claim.label or ""}
+
+
+def _result(answer: Answer, duration: int) -> dict[str, object]:
+    return {
+        "status": answer.status,
+        "body": answer.body,
+        "encoding": answer.encoding,
+        "headers": answer.headers,
+        "ok": 200 <= answer.status < 300,
+        "duration_ms": duration,
+    }
+
+
+def _failed_answer(answer: Answer, node: int) -> StepError:
+    detail = None
+    if answer.encoding == "text" and answer.body:
+        detail = f"The answer begins: {_UNPRINTABLE.sub(' ', answer.body[:_EXCERPT])}"
+    return StepError(f"HTTP status {answer.status}", "WF020", detail, node=node)

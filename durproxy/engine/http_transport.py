@@ -1,0 +1,100 @@
+"""httpx's way to the network, with every connection made to an address that the policy has seen.
+
+The name is resolved here, judged, and the connection goes to that very address: a name that
+resolves to something else a moment later changes nothing. Host header, SNI and certificate check
+keep the name. Nothing is shared between two calls: no connection, no cookie, no proxy setting of
+the environment.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import AsyncIterator, Iterable
+
+import httpcore
+import httpx
+import trio
+
+from durproxy.engine.egress import EgressPolicy
+
+
+class VettedBackend(httpcore.AsyncNetworkBackend):
+    """Connects by TCP to vetted addresses only."""
+
+    def __init__(self, policy: EgressPolicy) -> None:
+        self._policy = policy
+        self._inner = httpcore.TrioBackend()
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ASYNC109 -- the interface's; the whole call has one
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        """A stream to the first address that answers. Raises EgressRefused, ConnectError."""
+        addresses = await _resolve(host, port)
+        for address in addresses:  # one bad address among good ones is no accident
+            self._policy.check_address(host, address)
+        failure: httpcore.ConnectError | None = None
+        for address in addresses:
+            try:
+                return await self._inner.connect_tcp(
+                    address, port, timeout, local_address, socket_options
+                )
+            except httpcore.ConnectError as error:
+                failure = error
+        raise failure or httpcore.ConnectError(f'host "{host}" has no address')
+
+
+async def _resolve(host: str, port: int) -> list[str]:
+    try:
+        found = await trio.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise httpcore.ConnectError(f'could not resolve host "{host}": {error}') from None
+    return list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found))
+
+
+class VettedTransport(httpx.AsyncBaseTransport):
+    """Sends httpx's requests over a pool that lives as long as one call."""
+
+    def __init__(self, policy: EgressPolicy, context: ssl.SSLContext) -> None:
+        self._pool = httpcore.AsyncConnectionPool(
+            ssl_context=context, network_backend=VettedBackend(policy)
+        )
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        assert isinstance(request.stream, httpx.AsyncByteStream)
+        url = httpcore.URL(
+            scheme=request.url.raw_scheme,
+            host=request.url.raw_host,
+            port=request.url.port,
+            target=request.url.raw_path,
+        )
+        answer = await self._pool.handle_async_request(
+            httpcore.Request(
+                method=request.method,
+                url=url,
+                headers=request.headers.raw,
+                content=request.stream,
+                extensions=request.extensions,
+            )
+        )
+        return httpx.Response(answer.status, headers=answer.headers, stream=_Body(answer))
+
+    async def aclose(self) -> None:
+        await self._pool.aclose()
+
+
+class _Body(httpx.AsyncByteStream):
+    def __init__(self, answer: httpcore.Response) -> None:
+        self._answer = answer
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for chunk in self._answer.aiter_stream():
+            yield chunk
+
+    async def aclose(self) -> None:
+        await self._answer.aclose()
