@@ -27,6 +27,7 @@ from durproxy.log import get_logger
 _log = get_logger(__name__)
 
 _LOOKS_WHILE_BUSY = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064)  # seconds between looks
+_FIRST_RETRY = 0.1  # seconds after a look that failed, twice as long each time
 _LOOKS_BEFORE_SLEEP = (0.0, 0.005, 0.02, 0.08, 0.32)
 _TICK_BESIDE_OTHERS = 1.0  # seconds, while another worker owns instances
 _BEATS_IN_A_LEASE = 2  # so that a short lease does not end between two ticks
@@ -99,13 +100,16 @@ class Claims:
 
     async def run(self) -> None:
         """Look for work for ever."""
+        pause = _FIRST_RETRY
         while not self.stopped:
             try:
                 await self._look_until_quiet()
+                pause = _FIRST_RETRY
                 await self._doze()
             except DurproxyError as error:
                 _log.warning("claim.failed", error=error.message)
-                await self._sleep(self._settings.poll_interval)
+                await self._sleep(min(pause, self._settings.poll_interval))
+                pause *= 2
 
     async def _look_until_quiet(self) -> None:
         looks = iter(_LOOKS_WHILE_BUSY)

@@ -7,7 +7,7 @@ they are asked for once for each text and role.
 
 What a failure means:
     refused by df._finish_1 (WF00x)    nothing was kept, look again           -> LostHold
-    lock wait, timeout in finish       nothing was kept, run it again         -> here, then later
+    lock wait, timeout in finish       nothing was kept, run it again         -> later
     40001, 40P01                       nothing was kept, run it again         -> here, bounded
     a type that has changed (WF004)    nothing was kept, ask and run again    -> here, once
     25001, 2D000                       it must not be in a transaction       -> alone, at least once
@@ -39,6 +39,7 @@ _FINISH = (
     "SELECT df._finish_1($1, $2::uuid, $3::integer[], $4::text[], $5::bigint[], $6::integer, $7, "
     '\'{"rows":[],"row_count":0}\', NULL, NULL, $8::"char", $9::integer)'
 )
+# the server undid the step for reasons that are not its own: it may simply run again
 _ROLLED_BACK = frozenset(("40001", "40P01"))
 _NOT_NOW = frozenset(("55P03", "57014"))  # lock not available, statement timeout
 _NOT_IN_A_TRANSACTION = frozenset(("25001", "2D000"))
@@ -68,13 +69,13 @@ async def run_step(
             if _is_from_finish(error):
                 if (lost := lost_hold(error)) is not None:
                     raise lost from None
-                if attempt == _ATTEMPTS and error.code in _NOT_NOW:
+                if error.code in _NOT_NOW:
                     raise
             if ready is not None and error.code in _STALE and stale is None:
                 stale = error
                 if _asks_again(shapes, ready, error):
                     continue
-            if attempt == _ATTEMPTS or not _was_rolled_back(error):
+            if attempt == _ATTEMPTS or error.code not in _ROLLED_BACK:
                 told = stale if stale and error.code in _OTHER_FORM_REFUSED else error
                 raise StepFailure(_step_error(told, action, ready)) from None
         await trio.sleep(0.01 * 2**attempt)
@@ -153,11 +154,6 @@ def _decision(action: RunStep) -> tuple[str | None, str | None]:
             return "r", str(winner)
         case None:
             return None, None
-
-
-def _was_rolled_back(error: ServerError) -> bool:
-    """The server undid the step for reasons that are not its own: it may simply run again."""
-    return error.code in _ROLLED_BACK or (error.code in _NOT_NOW and _is_from_finish(error))
 
 
 def _is_from_finish(error: ServerError) -> bool:

@@ -250,8 +250,9 @@ BEGIN
         PERFORM 1 FROM df._instances i
         WHERE i.id = p_instance AND i.token = p_token FOR SHARE SKIP LOCKED;
     END IF;
-    IF NOT FOUND THEN  -- hours of work may hang on it: as patient as nobody minds
-        PERFORM df._await_hold_1(p_instance, p_token, '1 min', coalesce(p_decides = 'e', false));
+    IF NOT FOUND THEN  -- as patient as the step has taken: all of its work hangs on this
+        PERFORM df._await_hold_1(p_instance, p_token,
+            greatest('1 s', clock_timestamp() - statement_timestamp()), coalesce(p_decides = 'e', false));
     END IF;
     IF p_decides = 'e' THEN
         UPDATE df._instances i
