@@ -109,6 +109,13 @@ def test_a_chain_of_thousands_of_steps_needs_no_recursion() -> None:
     assert stored.status is InstanceStatus.COMPLETED
 
 
+def test_a_break_in_a_loops_condition_leaves_that_loop() -> None:
+    inner = loop(sql("a"), condition=brk("1"))
+    stored = run(loop(then(inner, sql("b"), brk("2")))).to_the_end()
+    assert (stored.status, stored.result) == (InstanceStatus.COMPLETED, "2")
+    assert len(stored.effects) == 2
+
+
 def test_a_break_value_takes_the_instances_variables() -> None:
     graph = parse_graph(json.dumps(loop(brk("{n} of {all}, {nosuch}"))))
     execution = Execution(graph, {}, {"n": "1", "all": "2"})

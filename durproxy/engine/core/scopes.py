@@ -157,9 +157,12 @@ class Loop(Activation):
 
     def _after_condition(self, outcome: Outcome) -> Outcome | None:
         self.made.update(outcome.made)
-        if outcome.end is not End.DONE:
+        if outcome.end is End.FAILED:
             return outcome
-        if is_true(outcome.result):
+        if outcome.end is End.BROKE:
+            self.body = outcome
+            self._close()
+        elif is_true(outcome.result):
             self._next(paced=False)
         else:
             self._close()
