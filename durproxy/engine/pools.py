@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import trio
+from psycopg import pq
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from durproxy.engine.connection import Connection
@@ -79,12 +80,12 @@ class RolePools:
     def conninfo(self, role: str) -> str:
         """The upstream's conninfo as `role`.
 
-        The password in the DSN belongs to the DSN's own user; any other role's comes from where
-        libpq looks: passfile, service file, certificate.
+        The password in the DSN, in PGPASSWORD or in a service file belongs to the DSN's own user;
+        any other role's is in the passfile, or it has a certificate.
         """
         given = dict(self._upstream)
-        if given.get("user") != role:
-            given.pop("password", None)
+        if given.get("user", _default_user()) != role:
+            given["password"] = ""  # libpq asks the passfile then, and nothing else
         options = " ".join(
             filter(
                 None,
@@ -108,3 +109,9 @@ class RolePools:
     def close_idle(self) -> None:
         for pool in self._pools.values():
             pool.close_idle()
+
+
+def _default_user() -> str:
+    """Whom libpq logs in as when the DSN names nobody: PGUSER, or the operating system's user."""
+    [user] = [option.val for option in pq.Conninfo.get_defaults() if option.keyword == b"user"]
+    return (user or b"").decode()

@@ -48,6 +48,26 @@ def test_serve_that_may_not_install_says_what_to_run(database: Database) -> None
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("where", ["DSN", "PGPASSWORD"])
+def test_password_of_the_upstream_role_is_not_offered_for_another(
+    serve_with: ServeWith, home: Database, where: str
+) -> None:
+    owner, other = home.owner, home.add_role()
+    home.psql(f"SELECT df.grant_usage('{other.name}')")
+    passwords = home.passfile.read_text().splitlines()
+    home.passfile.write_text("".join(f"{p}\n" for p in passwords if f":{other.name}:" in p))
+    place = f"host=127.0.0.1 port={home.postgres.port} dbname={home.name}"
+    if where == "DSN":
+        server = serve_with(upstream=f"{place} user={owner.name} password={owner.password}")
+    else:  # and the user from the environment too
+        server = serve_with({"PGUSER": owner.name, "PGPASSWORD": owner.password}, upstream=place)
+    for role in (owner, other):
+        with server.connect(role) as client:
+            started = client.execute("SELECT df.start('SELECT 1')").fetchone()
+            ended = client.execute("SELECT df.await_instance(%s, 20)", started).fetchone()
+            assert ended == ("completed",)
+
+
 def test_without_engines_proxies_alone_are_ready(serve_with: ServeWith) -> None:
     server = serve_with(engines=0, proxies=2)
     assert len(server.proxy_pids()) == 2
