@@ -36,6 +36,24 @@ Web = Annotated[
 ]
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        version()
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    wanted: Annotated[
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=_show_version, help="Like the command version."
+        ),
+    ] = False,
+) -> None:
+    pass
+
+
 @app.command()
 def serve(
     upstream: Upstream = None,
@@ -125,11 +143,13 @@ def uninstall(
     from durproxy.schema import install as schema
 
     settings = load_settings({"upstream": upstream}, config)
-    connect(settings.upstream).close()
+    with connect(settings.upstream) as connection:
+        database = connection.info.dbname
     if not yes:
-        typer.confirm("Drop schema df and every workflow in it?", abort=True)
-    schema.uninstall(settings.upstream)
-    typer.echo("schema df is dropped")
+        typer.confirm(f'Drop schema df of database "{database}" with every workflow?', abort=True)
+    dropped = schema.uninstall(settings.upstream)
+    done = "schema df is dropped" if dropped else "nothing to do, there is no home schema"
+    typer.echo(f'database "{database}": {done}')
 
 
 @app.command()

@@ -62,7 +62,7 @@ class Child:
         while not self._stopping.is_set():
             pid, ready_fd = self._start()
             code = await self._watch(pid, ready_fd)
-            _log_end(self, pid, code)
+            _log_end(self, pid, code, expected=self._stopping.is_set())
             if self._stopping.is_set():
                 return
             on_death(self, pid)
@@ -206,7 +206,8 @@ async def _any_ready(children: list[Child]) -> None:
             nursery.start_soon(first, child)
 
 
-def _log_end(child: Child, pid: int, code: int) -> None:
+def _log_end(child: Child, pid: int, code: int, *, expected: bool) -> None:
     how: dict[str, str | int]
     how = {"signal": signal.Signals(-code).name} if code < 0 else {"exit_code": code}
-    _log.info("child.ended", kind=child.kind, index=child.index, pid=pid, **how)
+    log = _log.info if expected else _log.warning
+    log("child.ended", kind=child.kind, index=child.index, pid=pid, **how)

@@ -25,8 +25,9 @@ def ok(visitor: Visitor, *arguments: str) -> str:
     return done.stdout.rstrip("\n")
 
 
-def test_version() -> None:
-    done = run_durproxy("version")
+@pytest.mark.parametrize("how", ["version", "--version"])
+def test_version(how: str) -> None:
+    done = run_durproxy(how)
     assert (done.returncode, done.stdout) == (0, f"durproxy {durproxy.__version__}\n")
 
 
@@ -39,6 +40,8 @@ def test_init_may_be_repeated_and_uninstall_leaves_nothing(database: Database) -
     done = run_durproxy("uninstall", "--yes", upstream=database.dsn)
     assert done.returncode == 0, done.stderr
     assert database.psql("SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'df%'") == "0"
+    done = run_durproxy("uninstall", "--yes", upstream=database.dsn)
+    assert (done.returncode, "nothing to do" in done.stdout) == (0, True)
 
 
 @pytest.mark.parametrize("command", [["list"], ["status", "00000000"], ["explain", "SELECT 1"]])
