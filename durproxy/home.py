@@ -15,6 +15,8 @@ from durproxy.schema.install import install, installed_version, migrations
 
 _CONNECT_TIMEOUT = 10  # seconds, when neither the DSN nor the environment says
 
+_NO_PASSWORD = "no password supplied"  # noqa: S105  libpq's words
+
 _log = get_logger(__name__)
 
 
@@ -27,12 +29,13 @@ def connect(upstream: str) -> psycopg.Connection:
         # a server that answers, but not to this DSN, is not down: the DSN is wrong
         if pq.PGconn.ping(make_conninfo(upstream).encode()) == pq.Ping.OK:
             raise ConfigurationError(
-                "the upstream does not let us in with option --upstream", detail=reason
+                "the upstream does not let us in with option --upstream",
+                detail=reason,
+                hint="Put the password into ~/.pgpass." if _NO_PASSWORD in reason else None,
             ) from None
         raise UpstreamUnreachable(
             "could not connect to the upstream of option --upstream",
             detail=reason,
-            hint="Is the server running there, and does it accept connections?",
         ) from None
 
 
