@@ -31,6 +31,8 @@ log = get_logger(__name__)
 
 _TICK = 0.5  # seconds between questions
 _MOST_BUSY = 0.05  # share of the time that questions may take, when there are very many holds
+_LONGEST_PAUSE = 5.0  # seconds
+_ANSWER_LIMIT = 5.0  # seconds; a server that takes longer, or a dead connection, says nothing
 
 
 @dataclass(slots=True)
@@ -48,6 +50,7 @@ class Holds:
     """All statements of this process that wait."""
 
     def __init__(self, conninfo: str, counters: Counters) -> None:
+        self._conninfo = conninfo
         self._instances = Instances(conninfo)
         self._counters = counters
         self._held: dict[Link, Held] = {}
@@ -103,6 +106,7 @@ class Holds:
                 started = trio.current_time()
                 await self._ask()
                 pause = max(_TICK, (trio.current_time() - started) / _MOST_BUSY)
+                pause = min(pause, _LONGEST_PAUSE)
         finally:
             self._instances.close()
 
@@ -125,24 +129,31 @@ class Holds:
             return
         asked = set(self._by_instance)
         users = {link.user for link in self._held} - set(self._limits)
+        found: Mapping[str, Found] | None = None
+        limits: Mapping[str, float] = {}
         try:
-            found, limits = await trio.to_thread.run_sync(
-                self._ask_blocking, asked, users, abandon_on_cancel=True
-            )
+            with trio.fail_after(_ANSWER_LIMIT):
+                found, limits = await trio.to_thread.run_sync(
+                    self._ask_blocking, self._instances, asked, users, abandon_on_cancel=True
+                )
         except psycopg.Error as error:
             log.warning("holds.unanswered", held=len(self._held), error=str(error).strip())
-            found, limits = None, {}
+        except trio.TooSlowError:
+            log.warning("holds.unanswered", held=len(self._held), error="timeout expired")
+            self._instances.abandon()
+            self._instances = Instances(self._conninfo)
         self._limits |= limits
         now = trio.current_time()
         for link, held in list(self._held.items()):
             if held.instance_id in asked:
                 self._judge(link, held, found, now, limits.get(link.user))
 
+    @staticmethod
     def _ask_blocking(
-        self, instance_ids: set[str], users: set[str]
+        instances: Instances, instance_ids: set[str], users: set[str]
     ) -> tuple[Mapping[str, Found], Mapping[str, float]]:
-        limits = self._instances.limits(users) if users else {}
-        return self._instances.find(instance_ids), limits
+        limits = instances.limits(users) if users else {}
+        return instances.find(instance_ids), limits
 
     def _judge(
         self,

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+import socket
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 import psycopg
@@ -77,6 +80,13 @@ class Instances:
     def close(self) -> None:
         if self._connection is not None:
             self._connection.close()
+
+    def abandon(self) -> None:
+        """End a question in another thread that has no answer; it is the last one here."""
+        if self._connection is not None and not self._connection.closed:
+            shared = socket.socket(fileno=os.dup(self._connection.fileno()))
+            with shared, suppress(OSError):
+                shared.shutdown(socket.SHUT_RDWR)
 
     def _connected(self) -> psycopg.Connection:
         if self._connection is None or self._connection.closed:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -220,3 +222,24 @@ def test_a_cancel_of_a_held_statement_hits_no_other(
             for _ in range(3):
                 connection.execute("SELECT pg_sleep(0.05)")
             stopping.join()
+
+
+def test_a_home_that_does_not_answer_holds_nobody(
+    peer: RawPeer, home: Database, role: Role
+) -> None:
+    instance = start(home, role)
+    peer.send(await_text(instance, 1))
+    peer.until_ready()
+    with home.connect("postgres") as admin:
+        [backend] = admin.execute(
+            "SELECT pid FROM pg_stat_activity WHERE application_name = 'durproxy proxy'"
+        ).fetchone() or [0]
+        os.kill(backend, signal.SIGSTOP)
+        try:
+            peer.send(await_text(instance, 1))
+            assert sqlstate_of(peer.until_ready()[-2]) == "WF010"
+        finally:
+            os.kill(backend, signal.SIGCONT)
+    end(home, instance)
+    peer.send(await_text(instance, 1))
+    assert b"completed" in peer.until_ready()[1][1]
