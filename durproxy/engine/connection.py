@@ -8,6 +8,7 @@ and never used again, since nobody knows what its server is doing.
 
 from __future__ import annotations
 
+import select
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from types import TracebackType
@@ -149,12 +150,10 @@ class Connection:
         )
 
     def is_quiet(self) -> bool:
-        """Nothing has come since the last answer: a server that has gone would have said so."""
-        try:
-            self._pgconn.consume_input()
-        except psycopg.Error:
-            return False
-        return self._pgconn.status == pq.ConnStatus.OK and not self._pgconn.is_busy()
+        """Nothing has come since the last answer: a server that goes says so, and hangs up."""
+        waiting = select.poll()
+        waiting.register(self._pgconn.socket, select.POLLIN)
+        return not waiting.poll(0)
 
     @property
     def server_version(self) -> int:

@@ -149,6 +149,7 @@ def test_an_engine_that_stood_still_beyond_its_lease_does_nothing_twice(
         assert not serve.events("child.ended", kind="engine")
 
 
+@pytest.mark.soak
 def test_a_short_lease_does_not_make_engines_take_from_each_other(serve_with: ServeWith) -> None:
     serve = serve_with(engines=2, lease=1.0)
     with serve.connect() as session:
@@ -225,7 +226,11 @@ def _tries(session: psycopg.Connection) -> int:
 
 
 @pytest.mark.parametrize(
-    ("shut", "open_again"), [("NOLOGIN", "LOGIN"), ("PASSWORD 'other'", "PASSWORD '{password}'")]
+    ("shut", "open_again"),
+    [
+        ("NOLOGIN", "LOGIN"),
+        pytest.param("PASSWORD 'other'", "PASSWORD '{password}'", marks=pytest.mark.soak),
+    ],
 )
 def test_a_role_that_cannot_log_in_keeps_nobody_else_waiting(
     serve: Serve, shut: str, open_again: str
