@@ -240,8 +240,9 @@ def _json_value(value: Value) -> str:
     """A whole JSON value: a number, a boolean, JSON as it is, and a string for all else."""
     if value.text is None:
         return "null"
-    is_number = value.type in _NUMBERS and _JSON_NUMBER.fullmatch(value.text)
-    if is_number or value.type in _JSON:
+    kind = value.type.replace('"', "")  # the server quotes names that are keywords to it
+    is_number = kind in _NUMBERS and _JSON_NUMBER.fullmatch(value.text)
+    if is_number or kind in _JSON:
         return value.text
     return _text(value) if value.type == _BOOL else json.dumps(_text(value), ensure_ascii=False)
 
