@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import re
 import ssl
+import zlib
 from dataclasses import dataclass
 
 import httpcore
@@ -14,13 +15,16 @@ import trio
 import durproxy
 from durproxy.engine.egress import EgressPolicy, EgressRefused
 from durproxy.engine.http_request import HttpRequest
-from durproxy.engine.http_transport import VettedTransport
+from durproxy.engine.http_transport import Allowance, TooMuch, VettedBackend, VettedTransport
 
 MAX_REDIRECTS = 5
 
+_BESIDES_THE_BODY = 262_144  # bytes of headers, handshakes and redirects
+_GZIP = 16 + zlib.MAX_WBITS
+
 _DEFAULTS = {
     "Accept": "*/*",
-    "Accept-Encoding": "gzip, deflate",
+    "Accept-Encoding": "gzip",
     "User-Agent": f"durproxy/{durproxy.__version__}",
 }
 # what may follow a redirect to another origin; anything else may be a secret
@@ -78,6 +82,8 @@ async def exchange(
             return await _exchange(request, policy, limits, context)
         except EgressRefused as refusal:
             raise ExchangeFailure(str(refusal), "WF023") from None
+        except TooMuch:
+            raise _too_large(limits) from None
         except (httpx.InvalidURL, UnicodeError) as error:
             raise ExchangeFailure(f"invalid URL: {error}", "22023") from None
         except (*_NETWORK, OSError) as error:
@@ -98,7 +104,8 @@ _NETWORK = (
 async def _exchange(
     request: HttpRequest, policy: EgressPolicy, limits: Limits, context: ssl.SSLContext
 ) -> Answer:
-    transport = VettedTransport(policy, context)
+    backend = VettedBackend(policy, Allowance(limits.response_bytes + _BESIDES_THE_BODY))
+    transport = VettedTransport(backend, context)
     async with httpx.AsyncClient(transport=transport, timeout=None, trust_env=False) as client:  # noqa: S113
         sent = _first_request(client, request)
         for _ in range(MAX_REDIRECTS + 1):
@@ -141,18 +148,33 @@ def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
 
 
 async def _read(response: httpx.Response, limits: Limits) -> Answer:
-    chunks, size = [], 0
-    async for chunk in response.aiter_bytes():
-        size += len(chunk)
-        if size > limits.response_bytes:
-            raise ExchangeFailure(
-                f"the HTTP answer is larger than {limits.response_bytes} bytes",
-                "54000",
-                hint='The setting "http_max_response_bytes" is the limit.',
-            )
-        chunks.append(chunk)
-    body, encoding = decode_body(b"".join(chunks), response.headers.get("content-type"))
+    content = b"".join([chunk async for chunk in response.aiter_raw()])
+    content = _unpacked(content, response.headers.get("content-encoding", "identity"), limits)
+    body, encoding = decode_body(content, response.headers.get("content-type"))
     return Answer(response.status_code, dict(response.headers), body, encoding)
+
+
+def _unpacked(content: bytes, encoding: str, limits: Limits) -> bytes:
+    """The content without its compression, if that is the one that was asked for."""
+    if encoding.strip().lower() == "gzip" and content:
+        inflating = zlib.decompressobj(_GZIP)
+        try:
+            content = inflating.decompress(content, limits.response_bytes + 1)
+        except zlib.error as error:
+            raise ExchangeFailure(f"HTTP request failed: {error}", "WF022") from None
+        if not inflating.eof and len(content) <= limits.response_bytes:
+            raise ExchangeFailure("HTTP request failed: the gzip content breaks off", "WF022")
+    if len(content) > limits.response_bytes:
+        raise _too_large(limits)
+    return content
+
+
+def _too_large(limits: Limits) -> ExchangeFailure:
+    return ExchangeFailure(
+        f"the HTTP answer is larger than {limits.response_bytes} bytes",
+        "54000",
+        hint='The setting "http_max_response_bytes" is the limit.',
+    )
 
 
 def decode_body(body: bytes, content_type: str | None) -> tuple[str, str]:

@@ -85,10 +85,10 @@ class HttpSteps:
         )  # fmt: skip
         if answer.status >= _FIRST_FAILURE:
             raise StepFailure(_failed_answer(answer, node))
-        result = _result(answer, duration)
+        result = _result_text(answer, duration)
         await self._record(claim, action, result)
         is_read = bool(action.node.use) and action.decides != EndsInstance()
-        return StepResult(json.dumps(result, ensure_ascii=False) if is_read else None)
+        return StepResult(result if is_read else None)
 
     async def _permitted(self, claim: Claim, action: RunStep) -> HttpRequest:
         """The request, if the configuration and the role's rights let it be made."""
@@ -103,7 +103,7 @@ class HttpSteps:
                     node=action.key.node,
                 )
             )
-        request = fill_request(action.node.config, _variables(claim), action.environment)
+        request = fill_request(action.node.config, claim.substitutions, action.environment)
         if IDEMPOTENCY_KEY.lower() not in map(str.lower, request.headers):
             request.headers[IDEMPOTENCY_KEY] = idempotency_key(claim.id, action.key)
         return request
@@ -116,16 +116,15 @@ class HttpSteps:
             answer = await exchange(request, self._policy, self._limits, self._context)
             return answer, round((trio.current_time() - begun) * 1000)
 
-    async def _record(self, claim: Claim, action: RunStep, result: dict[str, object]) -> None:
+    async def _record(self, claim: Claim, action: RunStep, result: str) -> None:
         """The call has been made, so its outcome is written with patience."""
-        is_ascii = False
         for attempt in range(1, _ATTEMPTS + 1):
-            text = json.dumps(result, ensure_ascii=is_ascii, separators=(",", ":"))
             try:
-                await self._store.finish(claim, action, text)
+                await self._store.finish(claim, action, result)
             except ServerError as error:
-                if error.code == _UNTRANSLATABLE and not is_ascii:
-                    is_ascii = True  # the database's encoding lacks a character of the answer
+                if error.code == _UNTRANSLATABLE and not result.isascii():
+                    # the database's encoding lacks a character of the answer
+                    result = json.dumps(json.loads(result), separators=(",", ":"))
                 elif error.code not in _NOT_NOW or attempt == _ATTEMPTS:
                     raise
                 else:
@@ -140,12 +139,8 @@ def idempotency_key(instance: str, key: Key) -> str:
     return hashlib.sha256(f"{instance}/{key.node}/{path}".encode()).hexdigest()[:32]
 
 
-def _variables(claim: Claim) -> dict[str, str]:
-    return {**claim.variables, "sys_instance_id": claim.id, "sys_label": claim.label or ""}
-
-
-def _result(answer: Answer, duration: int) -> dict[str, object]:
-    return {
+def _result_text(answer: Answer, duration: int) -> str:
+    result = {
         "status": answer.status,
         "body": answer.body,
         "encoding": answer.encoding,
@@ -153,6 +148,7 @@ def _result(answer: Answer, duration: int) -> dict[str, object]:
         "ok": 200 <= answer.status < 300,
         "duration_ms": duration,
     }
+    return json.dumps(result, ensure_ascii=False, separators=(",", ":"))
 
 
 def _failed_answer(answer: Answer, node: int) -> StepError:

@@ -2,8 +2,8 @@
 
 The name is resolved here, judged, and the connection goes to that very address: a name that
 resolves to something else a moment later changes nothing. Host header, SNI and certificate check
-keep the name. Nothing is shared between two calls: no connection, no cookie, no proxy setting of
-the environment.
+keep the name. What a call may receive is counted where it comes in. Nothing is shared between two
+calls: no connection, no cookie, no proxy setting of the environment.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from __future__ import annotations
 import socket
 import ssl
 from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass
+from typing import Any
 
 import httpcore
 import httpx
@@ -19,11 +21,29 @@ import trio
 from durproxy.engine.egress import EgressPolicy
 
 
+class TooMuch(Exception):
+    """The server has sent more than this call may receive."""
+
+
+@dataclass(slots=True)
+class Allowance:
+    """How many bytes one call may still receive."""
+
+    left: int
+
+    def use(self, received: int) -> None:
+        """Raises TooMuch when it is used up."""
+        self.left -= received
+        if self.left < 0:
+            raise TooMuch
+
+
 class VettedBackend(httpcore.AsyncNetworkBackend):
     """Connects by TCP to vetted addresses only."""
 
-    def __init__(self, policy: EgressPolicy) -> None:
+    def __init__(self, policy: EgressPolicy, allowance: Allowance) -> None:
         self._policy = policy
+        self._allowance = allowance
         self._inner = httpcore.TrioBackend()
 
     async def connect_tcp(
@@ -41,11 +61,13 @@ class VettedBackend(httpcore.AsyncNetworkBackend):
         failure: httpcore.ConnectError | None = None
         for address in addresses:
             try:
-                return await self._inner.connect_tcp(
+                stream = await self._inner.connect_tcp(
                     address, port, timeout, local_address, socket_options
                 )
             except httpcore.ConnectError as error:
                 failure = error
+            else:
+                return _Counted(stream, self._allowance)
         raise failure or httpcore.ConnectError(f'host "{host}" has no address')
 
 
@@ -57,13 +79,45 @@ async def _resolve(host: str, port: int) -> list[str]:
     return list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found))
 
 
+class _Counted(httpcore.AsyncNetworkStream):
+    """A stream that stops receiving when the allowance is used up.
+
+    Raised here, at the bottom, TooMuch unwinds all that reads from it.
+    """
+
+    def __init__(self, inner: httpcore.AsyncNetworkStream, allowance: Allowance) -> None:
+        self._inner = inner
+        self._allowance = allowance
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109
+        received = await self._inner.read(max_bytes, timeout)
+        self._allowance.use(len(received))
+        return received
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109
+        await self._inner.write(buffer, timeout)
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+    async def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109
+    ) -> httpcore.AsyncNetworkStream:
+        inner = await self._inner.start_tls(ssl_context, server_hostname, timeout)
+        return _Counted(inner, self._allowance)
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._inner.get_extra_info(info)
+
+
 class VettedTransport(httpx.AsyncBaseTransport):
     """Sends httpx's requests over a pool that lives as long as one call."""
 
-    def __init__(self, policy: EgressPolicy, context: ssl.SSLContext) -> None:
-        self._pool = httpcore.AsyncConnectionPool(
-            ssl_context=context, network_backend=VettedBackend(policy)
-        )
+    def __init__(self, backend: VettedBackend, context: ssl.SSLContext) -> None:
+        self._pool = httpcore.AsyncConnectionPool(ssl_context=context, network_backend=backend)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         assert isinstance(request.stream, httpx.AsyncByteStream)

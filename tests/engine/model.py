@@ -159,7 +159,9 @@ class Run:
                 return StepFailed(key, error)
             case OpenFrame(key, scopes, node, delay):
                 rows.hold(scopes)
-                due = EPOCH + delay if delay else EPOCH if delay is not None else None
+                due = None if delay is None else EPOCH + delay
+                if action.schedule is not None:
+                    due = EPOCH
                 rows.put(key, Checkpoint(CheckpointStatus.OPEN, due=due))
                 rows.last[key] = node.last
                 return FrameOpened(key, due)

@@ -127,6 +127,23 @@ def test_a_break_value_takes_the_instances_variables() -> None:
     assert closing.result.text == '"1 of 2, {nosuch}"'
 
 
+def test_a_schedule_waits_for_a_time_that_is_fixed_when_it_is_reached() -> None:
+    waiting = {"node_type": "WAIT_SCHEDULE", "query": '{"cron_expr":"0 5 * * *"}'}
+    (opening,) = started(waiting)
+    assert (opening.schedule, opening.delay) == ("0 5 * * *", None)
+    crashing = run(then(sql("a"), waiting))
+    crashing.crash = 0.3
+    assert crashing.to_the_end().result == '{"scheduled":true}'
+
+
+def test_an_http_step_decides_as_any_other_step() -> None:
+    call = {"node_type": "HTTP", "query": '{"url":"https://a.example/"}'}
+    (action,) = started(call)
+    assert isinstance(action, RunStep)
+    assert isinstance(action.decides, EndsInstance)
+    run(race(call, sql("a"))).to_the_end()
+
+
 def test_only_the_last_step_of_the_root_decides_the_end() -> None:
     (first,) = started(then(sql("a"), sql("b")))
     assert isinstance(first, RunStep)

@@ -96,6 +96,24 @@ def test_names_that_nothing_binds_are_refused(graph: Node, node: int) -> None:
     assert problem.sqlstate == "42P02"
 
 
+HTTP = {"url": "https://a.example/$x?q=1", "headers": {"A": "$x.v"}, "body": "{} $x $$y"}
+
+
+def http(config: dict[str, Any]) -> Node:
+    return {"node_type": "HTTP", "query": json.dumps(config)}
+
+
+def test_names_in_http_steps_are_bound_before() -> None:
+    assert validate(then(sql(name="x"), http(HTTP))) == []
+    problems = validate(http(HTTP))
+    assert {problem.sqlstate for problem in problems} == {"42P02"}
+    (rows,) = validate(then(sql(name="x"), http({"body": "$x.*"})))
+    assert "stands for rows" in rows.message
+    parts = [{"name": "a", "data_b64": "$y"}]
+    (part,) = validate({"node_type": "HTTP_MULTIPART", "query": json.dumps({"parts": parts})})
+    assert part.message.startswith('"$y"')
+
+
 def test_break_belongs_in_a_loop() -> None:
     (problem,) = validate(then(loop(leave()), choice(sql(), leave())))
     assert problem.message == "df.break() cannot be used outside of a loop"

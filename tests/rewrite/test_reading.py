@@ -80,6 +80,13 @@ LEAVES = st.one_of(
             "df.wait_for_signal('go')",
             "df.wait_for_signal(timeout_seconds => 5, name => 'go \"now\"')",
             "df.sql(NULL)",
+            "df.wait_for_schedule('*/5 8-17 * * Mon-FRI')",
+            "df.wait_for_schedule(NULL)",
+            "df.http('https://a.example/é\"')",
+            "df.http('http://a', 'get', timeout_seconds => 5, body => 'it''s \\ \"x\"')",
+            """df.http(headers => '{"Bb": "2", "a": 1, "Ccc": true}', url => '{base}')""",
+            """df.http_multipart('$x.url', 'put', '[{"filename": "f", "name": "é", "data_b64":
+                "aGk="}, {"data_b64": "$x", "name": "b"}]'::jsonb, NULL, 7)""",
             "\"df\" . SEQ('a', b => 'b')",
         ]
     ),
