@@ -8,7 +8,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from durproxy.engine.core.lexer import TokenKind
 from durproxy.errors import ConfigurationError, UpstreamUnreachable
+from durproxy.rewrite import literals
 from durproxy.schema import install as installer
 from durproxy.schema.install import install, installed_version, migrations, uninstall
 from tests.fix_postgres import Database
@@ -27,6 +29,27 @@ def test_migrations_are_numbered_without_gaps() -> None:
     assert [m.version for m in migrations()] == list(range(1, len(migrations()) + 1))
     assert all(m.text.startswith(b"--") for m in migrations())  # each says what it is
     assert all(m.text.isascii() for m in migrations())  # loads whatever the encoding
+
+
+def test_functions_read_the_same_whatever_standard_conforming_strings_is() -> None:
+    for migration in migrations():
+        text = migration.text.decode()
+        bodies = (
+            literals.value(text, token)
+            for token in literals.string_tokens(text, 0)
+            if token.kind is TokenKind.DOLLAR_STRING
+        )
+        assert not any(literals.has_plain_backslash(body) for body in bodies), migration.name
+
+
+def test_an_old_session_sees_the_same(home: Database) -> None:
+    with home.connect() as connection:
+        [instance] = connection.execute("SELECT df.start('SELECT 1')").fetchone() or [None]
+        ask = "SELECT df.explain(%s), df.explain('df . sleep(1)'), df.as(df.as('a', 'n'), 'm')"
+        seen = connection.execute(ask, [instance]).fetchone()
+    with home.connect() as connection:
+        connection.execute("SET standard_conforming_strings = off")
+        assert connection.execute(ask, [instance]).fetchone() == seen
 
 
 def test_an_ordinary_owner_installs_and_again_changes_nothing(database: Database) -> None:

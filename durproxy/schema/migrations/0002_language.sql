@@ -222,7 +222,7 @@ BEGIN
             pg_catalog.substr(v_bytes, 1, v_length OPERATOR(pg_catalog.-) COALESCE(
                 pg_catalog.length(pg_catalog.substring(
                     pg_catalog.encode(pg_catalog.substr(v_bytes, GREATEST(v_length OPERATOR(pg_catalog.-) 400, 1)), 'escape'),
-                    ',"result_name":"[A-Za-z0-9_]+"\}$')),
+                    E',"result_name":"[A-Za-z0-9_]+"\\}$')),
                 1)),
             v_encoding)
         OPERATOR(pg_catalog.||) (',"result_name":"' OPERATOR(pg_catalog.||) df._checked_name(p_name) OPERATOR(pg_catalog.||) '"}');

@@ -11,12 +11,12 @@ $$;
 CREATE FUNCTION df._marker(p_status text) RETURNS text
 LANGUAGE sql IMMUTABLE AS $$
     SELECT CASE p_status
-        WHEN 'completed' THEN df._sign('\xe29c93', 'v')    -- check mark
-        WHEN 'failed' THEN df._sign('\xe29c97', 'x')       -- ballot x
-        WHEN 'cancelled' THEN df._sign('\xe29c97', 'x')
-        WHEN 'running' THEN df._sign('\xe28fb3', '>')      -- hourglass
-        WHEN 'skipped' THEN df._sign('\xe28a98', '/')      -- circled slash
-        ELSE df._sign('\xe2978b', 'o') END                 -- circle
+        WHEN 'completed' THEN df._sign(E'\\xe29c93', 'v')    -- check mark
+        WHEN 'failed' THEN df._sign(E'\\xe29c97', 'x')       -- ballot x
+        WHEN 'cancelled' THEN df._sign(E'\\xe29c97', 'x')
+        WHEN 'running' THEN df._sign(E'\\xe28fb3', '>')      -- hourglass
+        WHEN 'skipped' THEN df._sign(E'\\xe28a98', '/')      -- circled slash
+        ELSE df._sign(E'\\xe2978b', 'o') END                 -- circle
 $$;
 
 -- What a node does, in one line unless its SQL has more.
@@ -86,7 +86,7 @@ DECLARE
     v_parent df._seen;
     v_own    text[];
     v_indent text;
-    v_arrow  CONSTANT text := df._sign('\xe28692', '->') || ' ';
+    v_arrow  CONSTANT text := df._sign(E'\\xe28692', '->') || ' ';
 BEGIN
     FOREACH v_node IN ARRAY p_nodes LOOP
         v_parent := p_nodes[v_node.parent];
@@ -169,8 +169,8 @@ BEGIN
     IF v_input OPERATOR(pg_catalog.~) '^[0-9a-f]{8}$' THEN
         RETURN df._explain_instance(v_input);
     ELSIF pg_catalog.starts_with(v_input, '{')
-        OR v_input OPERATOR(pg_catalog.!~) '~>|\|=>|\?>|!>|^@>|\mdf\s*\.'
-        OR v_input OPERATOR(pg_catalog.~*) '^(select|insert|update|delete|merge|with|values|table|create|alter|drop|call|do|truncate|grant|revoke|explain)\M'
+        OR v_input OPERATOR(pg_catalog.!~) E'~>|\\|=>|\\?>|!>|^@>|\\mdf\\s*\\.'
+        OR v_input OPERATOR(pg_catalog.~*) E'^(select|insert|update|delete|merge|with|values|table|create|alter|drop|call|do|truncate|grant|revoke|explain)\\M'
     THEN
         RETURN df._explain_graph(v_input);
     END IF;

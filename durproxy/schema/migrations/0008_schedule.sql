@@ -22,7 +22,7 @@ BEGIN
     END IF;
     FOR i IN 1 .. 5 LOOP
         FOREACH v_element IN ARRAY string_to_array(v_lower[i], ',') LOOP
-            v_parts := regexp_match(v_element, '^(?:(\*)|([0-9]+|[a-z]{3})(?:-([0-9]+|[a-z]{3}))?)(?:/([0-9]+))?$');
+            v_parts := regexp_match(v_element, E'^(?:(\\*)|([0-9]+|[a-z]{3})(?:-([0-9]+|[a-z]{3}))?)(?:/([0-9]+))?$');
             v_low := df._cron_value(i, v_parts[2]);
             v_high := df._cron_value(i, v_parts[3]);
             IF v_parts IS NULL

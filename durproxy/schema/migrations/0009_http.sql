@@ -44,7 +44,7 @@ BEGIN
                 OR p_type = 'HTTP_MULTIPART' AND v_name ~* '^content-type$'
             THEN
                 RETURN format('header "%s" cannot be set', v_name);
-            ELSIF jsonb_typeof(v_value) NOT IN ('string', 'number', 'boolean') OR v_value #>> '{}' ~ '[\x01-\x08\x0a-\x1f\x7f]' THEN
+            ELSIF jsonb_typeof(v_value) NOT IN ('string', 'number', 'boolean') OR v_value #>> '{}' ~ E'[\\x01-\\x08\\x0a-\\x1f\\x7f]' THEN
                 RETURN format('invalid value of header "%s"', v_name);
             END IF;
         END LOOP;
@@ -72,7 +72,7 @@ BEGIN
             RETURN format('name, data_b64, filename and content_type of part %s must be text', v_number);
         ELSIF coalesce(v_part ->> 'name', '') = '' OR v_data IS NULL THEN
             RETURN format('part %s needs a name and data_b64', v_number);
-        ELSIF v_data ~ '[${]' AND v_data !~ '^(\$[[:alpha:]_]\w*(\.[[:alpha:]_]\w*)?\??|\{[A-Za-z_][A-Za-z0-9_]*\})$' THEN
+        ELSIF v_data ~ '[${]' AND v_data !~ E'^(\\$[[:alpha:]_]\\w*(\\.[[:alpha:]_]\\w*)?\\??|\\{[A-Za-z_][A-Za-z0-9_]*\\})$' THEN
             RETURN format('data_b64 of part %s must be base64, or a whole-value reference such as $name.column', v_number);
         ELSIF v_data !~ '[${]' AND NOT df._is_base64(v_data) THEN
             RETURN format('data_b64 of part %s is not base64', v_number);
