@@ -82,6 +82,8 @@ class Plan:
 
     def original_position(self, position: int) -> int:
         """Return where a character of the forwarded text stands in the user's; both from 1."""
+        if self.text is not None and position > len(self.text) + 1:
+            return position  # in another text: that of a function which was compiled
         moved = 0
         for edit in self.edits:
             start = edit.start + moved

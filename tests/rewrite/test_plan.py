@@ -57,9 +57,16 @@ def test_what_a_statement_becomes_stays(expected: str) -> None:
 
 
 def test_position_inside_an_edit_is_the_position_of_what_it_replaced() -> None:
-    plan = Plan(b"", (Edit(2, 4, "abcdef"), Edit(6, 6, "xyz")))
+    plan = Plan(b"." * 20, (Edit(2, 4, "abcdef"), Edit(6, 6, "xyz")))
     found = [plan.original_position(position) for position in range(1, 16)]
     assert found == [1, 2, 3, 3, 3, 3, 3, 3, 5, 6, 7, 7, 7, 7, 8]
+
+
+def test_a_position_behind_the_text_is_of_another_one() -> None:
+    plan = plan_statement(b"SELECT df.explain('a' ~> 'b')", UTF8)
+    assert plan.text is not None
+    assert plan.original_position(len(plan.text) + 1) < len(plan.text)
+    assert plan.original_position(len(plan.text) + 2) == len(plan.text) + 2
 
 
 @pytest.mark.parametrize(
