@@ -13,15 +13,16 @@ import os
 import signal
 import socket
 import tempfile
-from collections.abc import AsyncIterator, Callable
-from contextlib import closing, suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import trio
 
 from durproxy.bus import LocalBus
 from durproxy.child import orders
-from durproxy.config import Settings
+from durproxy.config import Settings, option_name
+from durproxy.errors import ConfigurationError
 from durproxy.home import prepare_home
 from durproxy.listening import Listening, listen
 from durproxy.log import configure, get_logger
@@ -31,6 +32,8 @@ _FIRST_PAUSE = 0.1  # seconds before the second restart of a child that does not
 _LONGEST_PAUSE = 5.0
 _LIVED_WELL = 0.1  # seconds of work after which a child is started again at once
 _KILL_GRACE = 1.0  # beyond drain_timeout, for the children's own bookkeeping
+
+_LONGEST_FOLDER = 107 - len("/supervisor.sock")  # sun_path in <sys/un.h>
 
 _log = get_logger(__name__)
 
@@ -184,15 +187,34 @@ def serve(settings: Settings, on_ready: Callable[[Listening], None]) -> int:
 def _serve(settings: Settings, on_ready: Callable[[Listening], None], zygote: Zygote) -> int:
     with (
         closing(listen(settings)) as listening,
-        tempfile.TemporaryDirectory(prefix="durproxy-", dir=settings.runtime_dir) as private,
+        _private_folder(settings.runtime_dir) as private,
     ):
         zygote.start()  # imports while we talk to the upstream
         prepare_home(settings)
-        told = settings.model_copy(update={"runtime_dir": Path(private)})
+        told = settings.model_copy(update={"runtime_dir": private})
         with LocalBus(told.runtime_dir, "supervisor") as bus:
             trio.run(Supervisor(told, listening, bus, zygote).run, on_ready)
     _log.info("serve.stopped")
     return 0
+
+
+@contextmanager
+def _private_folder(parent: Path) -> Iterator[Path]:
+    """A folder of our own for the children's sockets."""
+    option = option_name("runtime_dir")
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="durproxy-", dir=parent)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise ConfigurationError(
+            f'could not make a folder in "{parent}" of option {option}: {reason}'
+        ) from None
+    with folder as path:
+        if len(os.fsencode(path)) > _LONGEST_FOLDER:
+            raise ConfigurationError(
+                f'the path "{parent}" of option {option} is too long for unix sockets'
+            )
+        yield Path(path)
 
 
 async def _any_ready(children: list[Child]) -> None:
@@ -208,6 +230,13 @@ async def _any_ready(children: list[Child]) -> None:
 
 def _log_end(child: Child, pid: int, code: int, *, expected: bool) -> None:
     how: dict[str, str | int]
-    how = {"signal": signal.Signals(-code).name} if code < 0 else {"exit_code": code}
+    how = {"signal": _signal_name(-code)} if code < 0 else {"exit_code": code}
     log = _log.info if expected else _log.warning
     log("child.ended", kind=child.kind, index=child.index, pid=pid, **how)
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # most of the real-time signals have no name
+        return str(number)

@@ -210,3 +210,23 @@ def test_upstream_that_refuses_the_dsn_is_exit_code_2(home: Database) -> None:
         assert "--upstream" in done.stderr
         assert reason in done.stderr
         assert "Traceback" not in done.stderr
+
+
+def test_runtime_dir_that_cannot_be_used_is_exit_code_2(home: Database, tmp_path: Path) -> None:
+    long = tmp_path / ("x" * 100)
+    long.mkdir()
+    for folder, reason in ((tmp_path / "none", "no such file"), (long, "is too long")):
+        done = run_durproxy(
+            "serve", upstream=home.dsn, listen="127.0.0.1:0", web="off", runtime_dir=folder
+        )
+        assert done.returncode == 2, done.stderr
+        assert reason in done.stderr
+        assert "--runtime-dir" in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_a_child_killed_by_a_signal_without_a_name_is_started_again(serve: Serve) -> None:
+    [engine] = serve.engine_pids()
+    os.kill(engine, 40)
+    serve.wait_log("child.ended", pid=engine, signal="40")
+    wait_until(lambda: [pid for pid in serve.engine_pids() if pid != engine], "another engine")
