@@ -48,7 +48,7 @@ _ATTEMPT = re.compile(r"~[0-9]+")
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _NOT_NOW = frozenset(("55P03", "57014"))  # lock not available, statement timeout
 _UNTRANSLATABLE = "22P05"
-_ATTEMPTS = 10
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 1.0  # seconds between attempts to write an outcome
 
 
 class HttpSteps:
@@ -117,18 +117,20 @@ class HttpSteps:
             return answer, round((trio.current_time() - begun) * 1000)
 
     async def _record(self, claim: Claim, action: RunStep, result: str) -> None:
-        """The call has been made, so its outcome is written with patience."""
-        for attempt in range(1, _ATTEMPTS + 1):
+        """The call has been made: its outcome waits as long as a user keeps the instance locked."""
+        pause = _FIRST_PAUSE
+        while True:
             try:
-                await self._store.finish(claim, action, result)
+                await self._store.finish_call(claim, action, result)
             except ServerError as error:
                 if error.code == _UNTRANSLATABLE and not result.isascii():
                     # the database's encoding lacks a character of the answer
                     result = json.dumps(json.loads(result), separators=(",", ":"))
-                elif error.code not in _NOT_NOW or attempt == _ATTEMPTS:
+                elif error.code not in _NOT_NOW:
                     raise
                 else:
-                    await trio.sleep(0.01 * 2**attempt)
+                    await trio.sleep(pause)
+                    pause = min(2 * pause, _LONGEST_PAUSE)
             else:
                 return
 

@@ -203,11 +203,11 @@ class Store:
         )  # fmt: skip
         return _time(result.one()[0])
 
-    async def finish(self, claim: Claim, action: RunStep, result: str) -> None:
-        """The outcome of a step that ran elsewhere, and what it decides."""
+    async def finish_call(self, claim: Claim, action: RunStep, result: str) -> None:
+        """The outcome of a step that ran outside the database, and what it decides."""
         await self._write(
-            "_finish_1", claim, action.scopes,
-            '$6::integer, $7, $8::json, NULL, NULL, $9::"char", $10::integer',
+            "_finish_call_1", claim, action.scopes,
+            '$6::integer, $7, $8::json, $9::"char", $10::integer',
             (str(action.key.node), action.key.path, result, *decision_values(action.decides)),
         )  # fmt: skip
 

@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from typing import Any
 
 import psycopg
@@ -14,7 +15,7 @@ import pytest
 
 from durproxy.schema.install import install
 from tests.fix_http import Web
-from tests.fix_postgres import Postgres, Role
+from tests.fix_postgres import Database, Postgres, Role
 from tests.fix_serve import Serve, ServeWith
 from tests.waiting import wait_until
 
@@ -85,6 +86,23 @@ def test_binary_and_nul_bodies(client: psycopg.Connection, web: Web) -> None:
     assert (got["body"], got["encoding"]) == ("YQBi", "base64")
     shown = value(client, "SELECT result->>'body' FROM df.nodes ORDER BY created_at DESC LIMIT 1")
     assert shown == "YQBi"
+
+
+def test_an_answer_that_the_databases_encoding_lacks(database: Database, web: Web) -> None:
+    other = f"{database.name}_latin1"
+    with psycopg.connect(database.superuser_dsn, autocommit=True) as superuser:
+        superuser.execute(
+            f"CREATE DATABASE {other} OWNER {database.role} TEMPLATE template0"
+            " ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C'".encode()
+        )
+        home = replace(database, name=other)
+        install(home.dsn)
+        with closing(Serve(home, {"http_allow_private": True}, {})) as serve:
+            serve.wait_ready()
+            with serve.connect() as client:
+                got = result(client, f"df.http('{web.url}/as?hex={'é€'.encode().hex()}')")
+        superuser.execute(f"DROP DATABASE {other} WITH (FORCE)".encode())
+    assert (got["body"], got["encoding"]) == ("é€", "text")
 
 
 def test_values_go_out_and_come_in(client: psycopg.Connection, web: Web) -> None:
@@ -261,6 +279,23 @@ def test_a_cancel_aborts_the_request(client: psycopg.Connection, web: Web) -> No
     client.execute("SELECT df.cancel(%s)", (instance,))
     assert web.gone.wait(5)
     assert value(client, "SELECT df.status(%s)", instance) == "cancelled"
+
+
+def test_an_open_cancel_keeps_the_outcome_waiting_and_nobody_else(
+    at_home: Serve, user: Role, client: psycopg.Connection, web: Web
+) -> None:
+    calls = 8  # more than the engine has connections for its own use
+    ids = [value(client, f"SELECT df.start(df.http('{web.url}/hold'))") for _ in range(calls)]
+    wait_until(lambda: len(web.asked) == calls, "all calls are under way")
+    with at_home.connect(user, autocommit=False) as undecided:
+        for instance in ids:
+            undecided.execute("SELECT df.cancel(%s)", (instance,))
+        web.released.set()
+        assert result(client, f"df.http('{web.url}/echo')")["ok"]
+        undecided.rollback()
+    for instance in ids:
+        assert value(client, "SELECT df.await_instance(%s, 30)", instance) == "completed"
+    assert len(web.asked) == calls + 1
 
 
 def test_waiting_calls_are_bounded_and_hold_no_connection(serve_with: ServeWith, web: Web) -> None:

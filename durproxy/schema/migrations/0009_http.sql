@@ -154,3 +154,26 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     FROM df._instances i, pg_proc p
     WHERE i.id = p_instance AND p.pronamespace = 'df'::regnamespace AND p.proname = p_function
 $$;
+
+-- The outcome of a step that ran outside the database, and what it decides. It comes on one of the
+-- few connections of the store, so it waits but a moment for a user with an open df.cancel: the
+-- caller tries again.
+CREATE FUNCTION df._finish_call_1(
+    p_instance text, p_token uuid, p_nodes integer[], p_paths text[], p_rounds bigint[],
+    p_node integer, p_path text, p_result json, p_decides "char", p_winner integer)
+RETURNS void LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+BEGIN
+    IF p_decides = 'e' THEN
+        PERFORM 1 FROM df._instances i
+        WHERE i.id = p_instance AND i.token = p_token FOR NO KEY UPDATE SKIP LOCKED;
+    ELSE
+        PERFORM 1 FROM df._instances i
+        WHERE i.id = p_instance AND i.token = p_token FOR SHARE SKIP LOCKED;
+    END IF;
+    IF NOT FOUND THEN
+        PERFORM df._await_hold_1(p_instance, p_token, '100 ms', coalesce(p_decides = 'e', false));
+    END IF;
+    PERFORM df._finish_1(p_instance, p_token, p_nodes, p_paths, p_rounds, p_node, p_path, p_result,
+        NULL, NULL, p_decides, p_winner);
+END $$;
