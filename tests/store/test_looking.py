@@ -294,6 +294,7 @@ DRY = {
         "IF ROWS $x\n    then:\n        SQL: a\n    else:\n        SQL: b"
     ),
     "SELECT 1 ~> 2": "SQL: SELECT 1 ~> 2",
+    "('a' & 'b')": "JOIN\n    branch 1:\n        SQL: a\n    branch 2:\n        SQL: b",
     "  select 1;": "SQL: select 1",
     '{"node_type":"SLEEP","query":"5"}': "SLEEP 5s",
     "ffffffff": "Instance 'ffffffff' not found",

@@ -169,7 +169,7 @@ BEGIN
     IF v_input OPERATOR(pg_catalog.~) '^[0-9a-f]{8}$' THEN
         RETURN df._explain_instance(v_input);
     ELSIF pg_catalog.starts_with(v_input, '{')
-        OR v_input OPERATOR(pg_catalog.!~) E'~>|\\|=>|\\?>|!>|^@>|\\mdf\\s*\\.'
+        OR v_input OPERATOR(pg_catalog.!~) E'~>|\\|=>|\\?>|!>|^@>|\\mdf\\s*\\.|^[(\\s]*[Ee]?\''
         OR v_input OPERATOR(pg_catalog.~*) E'^(select|insert|update|delete|merge|with|values|table|create|alter|drop|call|do|truncate|grant|revoke|explain)\\M'
     THEN
         RETURN df._explain_graph(v_input);

@@ -39,7 +39,15 @@ SELECT df.explain($$ 'a' ~> ('b' & 'c') $$);
 -->     branch 2:
 -->         SQL: c
 SELECT df.explain($$ 'a' | 'b' & 'c' $$);
---> SQL: 'a' | 'b' & 'c'
+--> JOIN
+-->     branch 1:
+-->         RACE
+-->             branch 1:
+-->                 SQL: a
+-->             branch 2:
+-->                 SQL: b
+-->     branch 2:
+-->         SQL: c
 SELECT df.explain($$ 'c' ?> 't' ~> 'u' !> 'e' $$);
 --> Invalid durable function graph: the left side of !> must be a ?> expression
 SELECT df.explain($$ 'c' ?> ('t' ~> 'u') !> 'e' $$);
