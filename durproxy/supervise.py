@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import os
+import resource
 import signal
 import socket
 import tempfile
@@ -180,6 +181,7 @@ class Supervisor:
 def serve(settings: Settings, on_ready: Callable[[Listening], None]) -> int:
     """Run the proxies, engines and the web port until told to stop; the exit code."""
     configure(settings, "supervisor")
+    _raise_descriptor_limit()
     with closing(Zygote()) as zygote:
         return _serve(settings, on_ready, zygote)
 
@@ -196,6 +198,12 @@ def _serve(settings: Settings, on_ready: Callable[[Listening], None], zygote: Zy
             trio.run(Supervisor(told, listening, bus, zygote).run, on_ready)
     _log.info("serve.stopped")
     return 0
+
+
+def _raise_descriptor_limit() -> None:
+    """Of the children, too: each client takes two, and the usual soft limit is 1,024."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import socket
 import urllib.request
@@ -230,3 +231,14 @@ def test_a_child_killed_by_a_signal_without_a_name_is_started_again(serve: Serve
     os.kill(engine, 40)
     serve.wait_log("child.ended", pid=engine, signal="40")
     wait_until(lambda: [pid for pid in serve.engine_pids() if pid != engine], "another engine")
+
+
+def test_the_soft_limit_of_descriptors_does_not_bound_the_clients(serve_with: ServeWith) -> None:
+    soft, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, most))
+    try:
+        server = serve_with()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, most))
+    [proxy] = server.proxy_pids()
+    assert resource.prlimit(proxy, resource.RLIMIT_NOFILE) == (most, most)
