@@ -21,7 +21,7 @@ from durproxy.rewrite.plan import FORWARD, Edit, Hold, Parameter, Plan, Session,
 
 log = get_logger(__name__)
 
-_TIME_LIMIT = 1.0  # seconds for one statement
+_TIME_LIMIT = 5.0  # seconds for one statement; the longest take one, on a machine that is idle
 _START_LIMIT = 10.0  # seconds for the process to come up
 _RECEIVE_SIZE = 64 * 1024
 _READY = b"ready\n"

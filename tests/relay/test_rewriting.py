@@ -108,3 +108,11 @@ def test_a_group_that_failed_and_never_ends_costs_no_memory(
         peer.send(encode_message(SYNC, b""))
         peer.until_ready()
         assert proxy.memory() - before < 8 * 1024 * 1024
+
+
+def test_the_longest_statement_that_is_read_at_all_is_read_in_time(
+    proxy: Proxy, home: Database
+) -> None:
+    steps = " ~> ".join(["'SELECT 1'"] * 2_400)
+    with proxy.connect(home) as connection:
+        assert one(connection, f"SELECT length(df.start({steps}))") == 8
