@@ -101,6 +101,7 @@ class Connection:
         self._prepared: set[bytes] = set()
         self.busy = False
         self.session_of: str | None = None  # the instance whose steps have used the session
+        self.idle_since = 0.0
 
     @classmethod
     async def connect(cls, conninfo: str) -> Connection:

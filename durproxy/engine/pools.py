@@ -1,7 +1,8 @@
 """Bounded pools of connections: one for the store, one for each role that steps run as.
 
 A connection goes back only when it is idle outside a transaction; any other is closed. Nothing here
-reconnects by itself: a new connection is made when there is work.
+reconnects by itself: a new connection is made when there is work. A step connection that idles is
+cleaned, since a lock of its last instance would keep others waiting, and closed after a while.
 """
 
 from __future__ import annotations
@@ -14,7 +15,13 @@ from psycopg import pq
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from durproxy.engine.connection import Connection
+from durproxy.errors import DurproxyError
 
+CLEAN = "SELECT df._clean_1()"
+_TIDY_EVERY = 1.0  # seconds
+_CLEANED_AFTER = 0.5  # seconds idle
+_CLOSED_AFTER = 60.0
+_CLEANING_TIMEOUT = 5.0
 _CANCEL_TIMEOUT = 2.0  # seconds for a cancelled connection's last words
 
 
@@ -47,12 +54,45 @@ class Pool:
 
     async def _give_back(self, connection: Connection) -> None:
         if connection.usable and not self._closed:
+            connection.idle_since = trio.current_time()
             self._idle.append(connection)
             return
         if connection.busy:  # cancelled in mid-flight: stop the statement on the server too
             with trio.move_on_after(_CANCEL_TIMEOUT, shield=True):
                 await connection.cancel()
         connection.close()
+
+    async def tidy(self) -> None:
+        """Clean the sessions that nobody has taken for a moment; close what idles for long."""
+        now = trio.current_time()
+        for connection in list(self._idle):
+            if connection not in self._idle:
+                continue
+            if now - connection.idle_since > _CLOSED_AFTER:
+                self._idle.remove(connection)
+                connection.close()
+            elif now - connection.idle_since > _CLEANED_AFTER and connection.session_of is not None:
+                try:
+                    self._free.acquire_nowait()
+                except trio.WouldBlock:  # then it is needed, and cleaned by who takes it
+                    return
+                self._idle.remove(connection)
+                await self._clean(connection)
+
+    async def _clean(self, connection: Connection) -> None:
+        """Clean a connection that was taken for it, and put it where it is taken last."""
+        try:
+            with trio.move_on_after(_CLEANING_TIMEOUT):
+                await connection.run(CLEAN)
+                connection.session_of = None
+        except DurproxyError:  # closed below: its session cannot be trusted
+            pass
+        finally:
+            if connection.session_of is None and connection.usable and not self._closed:
+                self._idle.insert(0, connection)
+            else:
+                connection.close()
+            self._free.release()
 
     def close_idle(self) -> None:
         """Close what nobody uses now, and later what comes back."""
@@ -105,6 +145,13 @@ class RolePools:
         given |= {"user": role, "options": options, "application_name": "durproxy step"}
         given["client_encoding"] = "UTF8"
         return make_conninfo("", **given)
+
+    async def tidy(self) -> None:
+        """Keep the idle connections of all roles clean and few, for ever."""
+        while True:
+            await trio.sleep(_TIDY_EVERY)
+            for pool in list(self._pools.values()):
+                await pool.tidy()
 
     def close_idle(self) -> None:
         for pool in self._pools.values():

@@ -3,11 +3,13 @@
 Steps of one instance may find settings, temp tables and locks that its earlier steps left, or may
 not, since the connection may be another one; steps of another instance never do. The cleaning rides
 in the next step's own statement, so it costs no round trip, and commits or rolls back with it.
+Sessions that nobody takes are cleaned by their pool.
 """
 
 from __future__ import annotations
 
 from durproxy.engine.connection import Connection
+from durproxy.engine.pools import CLEAN
 from durproxy.engine.store import Claim
 
 UNKNOWN = "?"  # a statement that may have changed the session has failed, or is under way
@@ -21,5 +23,5 @@ def is_foreign(connection: Connection, claim: Claim) -> bool:
 async def clean_session(connection: Connection, claim: Claim) -> None:
     """Clean now, where no statement of ours is there to do it."""
     if is_foreign(connection, claim):
-        await connection.run("SELECT df._clean_1()")
+        await connection.run(CLEAN)
         connection.session_of = None

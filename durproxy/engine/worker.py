@@ -80,6 +80,7 @@ class Worker:
                 nursery.start_soon(self._receive, bus)
                 nursery.start_soon(self._claims.run_ticks)
                 nursery.start_soon(self._claims.run)
+                nursery.start_soon(self._roles.tidy)
                 announce_ready()
                 _log.info("engine.started", engine_id=self._id, pid=os.getpid())
         self._store_pool.close_idle()

@@ -415,7 +415,7 @@ def test_workflows_that_conflict_are_run_again_until_each_has_done_its_work(
 def test_a_step_finds_nothing_that_another_instance_left_in_a_session(visitor: Visitor) -> None:
     leaves = (
         ("CREATE TEMP TABLE leftover (a int); SET search_path = pg_temp; SET work_mem = '3MB'"),
-        "SELECT pg_advisory_lock(815), set_config('my.own', 'left', false)",
+        "SELECT pg_advisory_lock_shared(815), set_config('my.own', 'left', false)",
     )
     finds = (
         "SELECT (to_regclass('pg_temp.leftover') IS NOT NULL)::text AS temp,"
@@ -428,6 +428,16 @@ def test_a_step_finds_nothing_that_another_instance_left_in_a_session(visitor: V
         clean = run(session, finds).rows
         assert run(session, *leaves).status == "completed"
         assert run(session, finds).rows == clean
+
+
+def test_a_lock_that_a_step_leaves_behind_is_let_go_when_its_session_idles(
+    visitor: Visitor,
+) -> None:
+    with visitor.connect() as session:
+        key = session.info.backend_pid
+        assert run(session, f"SELECT pg_advisory_lock({key})").status == "completed"
+        session.execute("SET lock_timeout = '10s'")
+        session.execute(f"SELECT pg_advisory_lock({key})".encode())
 
 
 def test_a_step_that_changes_its_role_changes_it_for_itself_only(visitor: Visitor) -> None:
@@ -525,14 +535,15 @@ def test_an_open_cancel_that_is_rolled_back_costs_no_step(visitor: Visitor) -> N
     with visitor.connect() as session, visitor.connect(autocommit=False) as canceller:
         session.execute("CREATE TABLE effects (n int)")
         session.execute("CREATE SEQUENCE tries")
-        session.execute("SELECT pg_advisory_lock(4711)")
+        key = session.info.backend_pid
+        session.execute(f"SELECT pg_advisory_lock({key})".encode())
         instance = start(
             session,
-            "INSERT INTO effects SELECT nextval('tries') FROM pg_advisory_lock_shared(4711)",
+            f"INSERT INTO effects SELECT nextval('tries') FROM pg_advisory_xact_lock({key})",
         )
         wait_until(lambda: _waits(visitor, "advisory"), "the step has begun")
         canceller.execute("SELECT df.cancel(%s)", [instance])
-        session.execute("SELECT pg_advisory_unlock(4711)")
+        session.execute(f"SELECT pg_advisory_unlock({key})".encode())
         wait_until(lambda: _polls(visitor), "the step waits to commit")
         canceller.rollback()
         assert ended(session, instance).status == "completed"

@@ -17,12 +17,13 @@ class Load:
         self._session = session
         self._workflows, self._steps = workflows, steps
         session.execute("CREATE TABLE effects (workflow int, step int)")
-        for workflow in range(workflows):
-            chain = " ~> ".join(
-                f"'INSERT INTO effects SELECT {workflow}, {step} FROM pg_sleep(0.01)'"
-                for step in range(steps)
-            )
-            session.execute(f"SELECT df.start({chain})".encode())
+        with session.transaction():  # so that all begin at once
+            for workflow in range(workflows):
+                chain = " ~> ".join(
+                    f"'INSERT INTO effects SELECT {workflow}, {step} FROM pg_sleep(0.01)'"
+                    for step in range(steps)
+                )
+                session.execute(f"SELECT df.start({chain})".encode())
 
     def to_the_end(
         self, disturb: Callable[[], object], every: float, times: int, timeout: float = 60.0
