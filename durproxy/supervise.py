@@ -64,17 +64,28 @@ class Child:
         """Until ``stop``; ``on_death`` gets the pid of each process that died before."""
         pause = 0.0
         while not self._stopping.is_set():
-            pid, ready_fd = self._start()
-            code = await self._watch(pid, ready_fd)
-            _log_end(self, pid, code, expected=self._stopping.is_set())
+            pid = await self._run_once()
             if self._stopping.is_set():
                 return
-            on_death(self, pid)
+            if pid is not None:
+                on_death(self, pid)
             if trio.current_time() - self._ready_at > _LIVED_WELL:
                 pause = 0.0
             with trio.move_on_after(pause):
                 await self._stopping.wait()
             pause = min(max(pause * 2, _FIRST_PAUSE), _LONGEST_PAUSE)
+
+    async def _run_once(self) -> int | None:
+        """One process, from its start to its end; its pid, None when it could not be started."""
+        self._ready_at = math.inf
+        try:
+            pid, ready_fd = self._start()
+        except OSError as error:
+            _log.error("child.not_started", kind=self.kind, index=self.index, error=str(error))
+            return None
+        code = await self._watch(pid, ready_fd)
+        _log_end(self, pid, code, expected=self._stopping.is_set())
+        return pid
 
     def stop(self, with_signal: signal.Signals = signal.SIGTERM) -> None:
         self._stopping.set()
@@ -87,15 +98,20 @@ class Child:
         childs_orders_fd, orders_fd = os.pipe()
         os.set_blocking(ready_fd, False)
         listeners = [listener.fileno() for listener in self._listeners]
-        pid = self._zygote.spawn(
-            self.kind, self.index, [childs_orders_fd, childs_ready_fd, *listeners]
-        )
-        os.close(childs_ready_fd)
-        os.close(childs_orders_fd)
+        try:
+            pid = self._zygote.spawn(
+                self.kind, self.index, [childs_orders_fd, childs_ready_fd, *listeners]
+            )
+        except OSError:
+            os.close(ready_fd)
+            os.close(orders_fd)
+            raise
+        finally:
+            os.close(childs_ready_fd)
+            os.close(childs_orders_fd)
         with suppress(BrokenPipeError), os.fdopen(orders_fd, "wb") as pipe:
             pipe.write(orders(self._settings))  # if it died at once: it is watched like any other
         self._pid = pid
-        self._ready_at = math.inf
         _log.info("child.started", kind=self.kind, index=self.index, pid=pid)
         return pid, ready_fd
 

@@ -242,3 +242,21 @@ def test_the_soft_limit_of_descriptors_does_not_bound_the_clients(serve_with: Se
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, most))
     [proxy] = server.proxy_pids()
     assert resource.prlimit(proxy, resource.RLIMIT_NOFILE) == (most, most)
+
+
+def test_children_come_back_after_the_zygote_was_killed_too(serve: Serve) -> None:
+    os.kill(_zygote_of(serve.pid), signal.SIGKILL)
+    killed = serve.kill_engine()
+    serve.wait_log("child.ended", kind="engine", pid=killed)
+    wait_until(lambda: serve.engine_pids() not in ([], [killed]), "another engine")
+    instance = serve.psql("SELECT df.start('SELECT 1')").strip()
+    assert serve.psql(f"SELECT df.await_instance('{instance}', 20)").strip() == "completed"
+
+
+def _zygote_of(supervisor: int) -> int:
+    children = Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split()
+    return next(
+        int(pid)
+        for pid in children
+        if b"durproxy.zygote" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    )
