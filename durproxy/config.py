@@ -84,6 +84,8 @@ class Settings(BaseSettings):
     claim_batch: int = Field(default=50, ge=1)
     max_held: int = Field(default=500, ge=1)  # instances in one engine's memory
     max_user_connections: int = Field(default=10, ge=1)  # of one engine as one role
+    max_new_transaction_starts: int = Field(default=2, ge=1)  # of one proxy, at a time
+    new_transaction_start_timeout: float = Field(default=5.0, gt=0)  # seconds
 
     http_enabled: bool = True
     http_allow_private: bool = False  # also to this machine and its networks

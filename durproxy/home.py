@@ -56,7 +56,7 @@ def prepare_home(settings: Settings) -> None:
         if version is None:
             report = install(settings.upstream)
             _log.info("home.installed", database=report.database, version=report.version)
-            return
+            version = report.version
     except psycopg.errors.InsufficientPrivilege as error:
         raise ConfigurationError(
             "the home schema is missing or another role's, and the upstream role may not use it",
@@ -72,3 +72,17 @@ def prepare_home(settings: Settings) -> None:
         )
     if version > needed:  # a rolling upgrade: the schema keeps working for the version before
         _log.warning("home.newer", version=version, known=needed)
+    _record(settings)
+
+
+def _record(settings: Settings) -> None:
+    """Tell the functions in the server what they need to know of the settings."""
+    timeout = f"{settings.new_transaction_start_timeout:g}"
+    with connect(settings.upstream) as connection:
+        connection.execute(
+            "INSERT INTO df._settings AS s (name, value)"
+            " VALUES ('new_transaction_start_timeout', %s)"
+            " ON CONFLICT (name) DO UPDATE SET value = excluded.value"
+            " WHERE s.value <> excluded.value",
+            [timeout],
+        )

@@ -34,12 +34,13 @@ POINTS = (
     "release.before",
     "release.after",
 )
+PROXY_POINTS = ("act.before", "act.sent", "act.after")
 
 
 class _Trigger:
     def __init__(self, setting: str) -> None:
         self.point, nth, ticket = setting.split(":", 2)
-        if self.point not in POINTS:
+        if self.point not in (*POINTS, *PROXY_POINTS):
             raise ValueError(f'unknown trigger point "{self.point}"')
         self._left = int(nth)
         self._ticket = Path(ticket)

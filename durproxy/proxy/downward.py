@@ -1,16 +1,19 @@
 """From the server to the client: every header is read, hardly a body.
 
-Of interest are the transaction status, reported settings, the start of a COPY FROM STDIN; in
-sessions that use df also the replies that tell which statement an error belongs to, so that its
-position can be moved back to the place in the text that the user wrote.
+Of interest are the transaction status, reported settings, the start of a COPY FROM STDIN, and
+the notices by which a function asks the proxy to act; in sessions that use df also the replies
+that tell which statement an error belongs to, so that its position can be moved back to the place
+in the text that the user wrote.
 """
 
 from __future__ import annotations
 
 import socket
+from enum import Enum
 from typing import TYPE_CHECKING, Final
 
 from durproxy.errors import ProtocolViolation
+from durproxy.proxy import request
 from durproxy.proxy.flow import LONGEST_HELD, Flow
 from durproxy.proxy.tracking import Unit
 from durproxy.wire import backend
@@ -24,10 +27,9 @@ _ERROR = backend.ErrorResponse.kind
 _NOTICE = backend.NoticeResponse.kind
 _PARAMETER = backend.ParameterStatus.kind
 
-PLAIN = frozenset((_READY, _PARAMETER, _ERROR, backend.COPY_IN_RESPONSE))
+PLAIN = frozenset((_READY, _PARAMETER, _ERROR, _NOTICE, backend.COPY_IN_RESPONSE))
 TRACKED = PLAIN | frozenset(
     (
-        _NOTICE,
         backend.PARSE_COMPLETE,
         backend.BIND_COMPLETE,
         backend.CLOSE_COMPLETE,
@@ -38,6 +40,13 @@ TRACKED = PLAIN | frozenset(
         backend.PORTAL_SUSPENDED,
     )
 )
+
+
+class _Wait(Enum):
+    WAIT = "the message stays here until the flow is resumed"
+
+
+Verdict = bytes | _Wait | None  # this instead, not now, as it is
 
 
 class Downward(Flow):
@@ -98,7 +107,7 @@ class Downward(Flow):
                 position, kind, after = walk(buffer, position, end, self.wanted)
                 if kind == 0:
                     break
-                if after > end and after - position <= LONGEST_HELD:
+                if after > end and after - position <= _longest_held(kind):
                     self.keep(view[position:end], after - position)
                     end = position
                     break
@@ -110,9 +119,13 @@ class Downward(Flow):
                     ).status
                     ready = True
                 elif after <= end:
-                    moved = self._look(kind, view[position + HEADER_SIZE : after])
-                    if moved is not None:
-                        parts += (view[passed:position], moved)
+                    verdict = self._look(kind, view[position + HEADER_SIZE : after])
+                    if verdict is _Wait.WAIT:
+                        self.keep(view[position:end], 0)
+                        end = position
+                        break
+                    if verdict is not None:
+                        parts += (view[passed:position], verdict)
                         passed = after
                 position = after
         except ProtocolViolation as error:
@@ -120,6 +133,18 @@ class Downward(Flow):
         self.pass_on(view, position, end, parts, passed)
         if ready and link.attentive:
             link.became_ready()
+
+    def suspend(self) -> None:
+        """A notice waits until it is known what it is."""
+        self.suspended = True
+        self.link.rearm()
+
+    def resume(self) -> None:
+        self.suspended = False
+        carry, self._carry = self._carry, None
+        if carry:
+            self.take(carry, memoryview(carry), len(carry))
+        self.link.rearm()
 
     def pass_end_on(self) -> None:
         """The server has closed: the client gets all that was said, then the end."""
@@ -133,9 +158,14 @@ class Downward(Flow):
     def sink_broke(self) -> None:
         self.link.close("client connection broke")
 
-    def _look(self, kind: int, body: memoryview) -> bytes | None:
-        """What to send instead of the message; None: as it is."""
+    def _look(self, kind: int, body: memoryview) -> Verdict:
         link = self.link
+        if kind == _NOTICE and (asked := request.maybe_request(body)) is not None:
+            taken = link.asked(asked)
+            if taken is None:
+                return _Wait.WAIT
+            if taken:
+                return b""
         if kind == _PARAMETER:
             parameter = backend.ParameterStatus.parse(body)
             link.parameter_reported(parameter.name, parameter.value)
@@ -166,3 +196,7 @@ class Downward(Flow):
             return None
         original = plan.original_position(position)
         return None if original == position else backend.moved_report(kind, body, original)
+
+
+def _longest_held(kind: int) -> int:
+    return request.LONGEST if kind == _NOTICE else LONGEST_HELD

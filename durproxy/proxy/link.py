@@ -17,6 +17,7 @@ from durproxy.log import get_logger
 from durproxy.proxy import downward, upward
 from durproxy.proxy.awaited import Awaited
 from durproxy.proxy.downward import Downward
+from durproxy.proxy.request import Request
 from durproxy.proxy.tracking import Tracking, Unit
 from durproxy.proxy.upstream import Place
 from durproxy.proxy.upward import Decision, Upward
@@ -49,6 +50,7 @@ class Link:
         "expected",
         "had_copy",
         "key",
+        "last_request",
         "mid_group",
         "peer",
         "place",
@@ -97,6 +99,7 @@ class Link:
         self.tracking: Tracking | None = None  # from the first df statement on
         self.wakes_engine = False  # at the next commit there may be work
         self.attentive = False  # something depends on the next ReadyForQuery
+        self.last_request = -1  # the number of the last one that was acted on
         self.up = Upward(self, client, server)
         self.down = Downward(self, server, client)
 
@@ -233,6 +236,27 @@ class Link:
     def _suspend(self) -> None:
         self.up.suspended = True
         self.rearm()
+
+    # -- what the server's functions ask for
+
+    def asked(self, request: Request) -> bool | None:
+        """A notice asks the proxy to act. Whether it does; None: the flow down is resumed later."""
+        if not self.rewriting or self.key is None or request.process_id != self.key[0]:
+            return False
+        if request.number <= self.last_request:  # each one once
+            return False
+        genuine = self.shell.acting.is_genuine(request, self.database)
+        if genuine is None:
+            self.down.suspend()
+            self.shell.read_secret(self)
+        elif genuine:
+            self.last_request = request.number
+            self.shell.acting.act(request)
+        return genuine
+
+    def resume_down(self) -> None:
+        if self.state is not State.CLOSED:
+            self.down.resume()
 
     # -- the end
 

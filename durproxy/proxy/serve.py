@@ -50,6 +50,7 @@ async def _serve(settings: Settings, index: int, listeners: list[socket.socket])
                 accepting.cancel_scope.cancel()
             await _drain(shell)
             nursery.cancel_scope.cancel()
+        shell.acting.close()
         await shell.helper.stop()
 
 

@@ -6,6 +6,7 @@ import trio
 
 from durproxy.bus import LocalBus
 from durproxy.config import Settings
+from durproxy.proxy.acting import Acting
 from durproxy.proxy.helper import Helper
 from durproxy.proxy.holds import Holds
 from durproxy.proxy.link import Link
@@ -29,6 +30,7 @@ class Shell:
         self.helper = Helper(self.counters)
         self.holds = Holds(settings.upstream, self.counters)
         self._bus = bus
+        self.acting = Acting(settings, nursery, bus.wake_engines)
         self._by_key: dict[tuple[int, bytes], Link] = {}
 
     def statistics(self) -> Statistics:
@@ -57,6 +59,13 @@ class Shell:
 
     async def _plan_elsewhere(self, link: Link, text: bytes) -> None:
         link.resume(Decision(await self.helper.plan(text, link.session)))
+
+    def read_secret(self, link: Link) -> None:
+        self.nursery.start_soon(self._read_secret, link)
+
+    async def _read_secret(self, link: Link) -> None:
+        await self.acting.read_secret()
+        link.resume_down()
 
     def wake_engines(self) -> None:
         self._bus.wake_engines()

@@ -64,7 +64,6 @@ START_REFUSALS = {
     "df.seq('a', NULL)": ("22004", "must not be null"),
     "'a', transaction_mode => 'other'": ("22023", 'invalid transaction_mode "other"'),
     "'a', transaction_mode => NULL": ("22023", "invalid transaction_mode"),
-    "'a', transaction_mode => 'new'": ("0A000", "not supported"),
     "'a', database => 'nowhere'": ("3D000", 'database "nowhere" does not exist'),
     "'a', database => 'template0'": ("3D000", 'database "template0" does not exist'),
     "'a', database => 'postgres'": ("0A000", "not supported"),
