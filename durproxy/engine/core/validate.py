@@ -118,7 +118,7 @@ def _number(graph: dict[str, Any], numbers: dict[int, int]) -> Problem | None:
                 number,
                 f"durable function exceeds the maximum nesting depth of {MAX_LEVELS}",
                 "A chain of ~> counts as one level.",
-                "54001",
+                "54000",
             )
         is_chain = node.get("node_type") == "THEN"
         stack.extend(

@@ -317,9 +317,9 @@ BEGIN
     IF p_query IS NOT NULL AND jsonb_typeof(p_query::jsonb) = 'object' THEN
         RETURN p_query::jsonb;
     END IF;
-    PERFORM df._bad_node(p_node, 'query of a ' || p_type || ' node must be valid JSON config');
+    PERFORM df._bad_node(p_node, 'query of ' || p_type || ' must be valid JSON config');
 EXCEPTION WHEN invalid_text_representation OR untranslatable_character THEN
-    PERFORM df._bad_node(p_node, 'query of a ' || p_type || ' node must be valid JSON config');
+    PERFORM df._bad_node(p_node, 'query of ' || p_type || ' must be valid JSON config');
 END $$;
 
 -- What a node must have by itself; its children are looked at when the walk reaches them.
@@ -330,7 +330,7 @@ DECLARE
     v_config jsonb;
 BEGIN
     IF p_node ? 'query' AND jsonb_typeof(p_node -> 'query') NOT IN ('string', 'null') THEN
-        PERFORM df._bad_node(p_number, 'query of a ' || p_type || ' node must be a string');
+        PERFORM df._bad_node(p_number, 'query of ' || p_type || ' must be a string');
     ELSIF p_node ? 'condition_node' AND p_type NOT IN ('IF', 'LOOP') THEN
         PERFORM df._bad_node(p_number, 'a ' || p_type || ' node takes no condition_node');
     ELSIF p_node ? 'extra_nodes' AND p_type NOT IN ('JOIN', 'RACE') THEN

@@ -104,7 +104,7 @@ SELECT df.explain('{"node_type":"THEN","left_node":{"node_type":"SQL","query":"a
 SELECT df.explain('{"node_type":"JOIN","left_node":{"node_type":"SQL","query":"a"},"right_node":{"node_type":"SQL","query":"a"},"extra_nodes":[1]}');
 --> Invalid durable function graph: extra_nodes entries must be nodes
 SELECT df.explain('{"node_type":"SIGNAL","query":"go"}');
---> Invalid durable function graph: query of a SIGNAL node must be valid JSON config
+--> Invalid durable function graph: query of SIGNAL must be valid JSON config
 SELECT df.explain($$ df.sleep(-1) $$);
 --> Invalid durable function graph: sleep duration must be non-negative, got -1
 SELECT df.explain($$ 'a' ~> $$);

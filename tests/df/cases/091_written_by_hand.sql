@@ -13,7 +13,7 @@
 '{"node_type":"SQL"}' \run
 --! 22023: a SQL node needs a query
 '{"node_type":"SQL","query":7}' \run
---! 22023: query of a SQL node must be a string
+--! 22023: query of SQL must be a string
 '{"node_type":"SQL","query":null}' \run
 --! 22023: a SQL node needs a query
 '{"node_type":"SQL","query":"SELECT 1","condition_node":{"node_type":"SQL","query":"SELECT 1"}}' \run
@@ -29,7 +29,7 @@
 '{"node_type":"IF","query":"{}","left_node":{"node_type":"SQL","query":"SELECT 1"}}' \run
 --! 22023: an IF node needs a condition_node, or a condition_type with a result_name
 '{"node_type":"IF","query":"rows","left_node":{"node_type":"SQL","query":"SELECT 1"}}' \run
---! 22023: query of a IF node must be valid JSON config
+--! 22023: query of IF must be valid JSON config
 '{"node_type":"JOIN","left_node":{"node_type":"SLEEP","query":"0"},"right_node":{"node_type":"SLEEP","query":"0"},"extra_nodes":["SELECT 1"]}' \run
 --! 22023: extra_nodes entries must be nodes
 '{"node_type":"SLEEP","query":"-1"}' \run
@@ -37,7 +37,7 @@
 '{"node_type":"SLEEP","query":"soon"}' \run
 --! 22023: sleep duration must be non-negative and at most 1000 years, got 'soon'
 '{"node_type":"SIGNAL","query":"go"}' \run
---! 22023: query of a SIGNAL node must be valid JSON config
+--! 22023: query of SIGNAL must be valid JSON config
 '{"node_type":"SIGNAL","query":"{\"signal_name\":\"\"}"}' \run
 --! 22023: Signal name cannot be empty
 '{"node_type":"SIGNAL","query":"{\"signal_name\":\"a\",\"timeout_seconds\":0}"}' \run
