@@ -48,6 +48,14 @@ class Waiting:
         except psycopg.Error as error:
             self._error = error
 
+    @property
+    def backend_pid(self) -> int:
+        return self._session.info.backend_pid
+
+    def join(self) -> None:
+        """A connection must not be closed under the thread that uses it."""
+        self._thread.join()
+
     def is_done(self) -> bool:
         return not self._thread.is_alive()
 
@@ -90,7 +98,7 @@ class Worker:
 
     def send(self, function: str, frames: Sequence[Frame], *more: Any) -> Waiting:
         query, params = self._statement(function, frames, more)
-        return Waiting(self.session, query, params)
+        return self.arena.waiting(self.session, query, params)
 
     def refused(self, function: str, frames: Sequence[Frame], *more: Any) -> str | None:
         """The SQLSTATE of a call that must fail; None when it does not."""
@@ -175,6 +183,7 @@ class Arena:
         self.user = user
         self.patience = patience
         self._sessions = ExitStack()
+        self._sent: list[Waiting] = []
         # who waits for what is told to a superuser only
         self._looking = self._sessions.enter_context(closing(database.connect("postgres")))
 
@@ -182,6 +191,10 @@ class Arena:
         return self
 
     def __exit__(self, *_: object) -> None:
+        for waiting in self._sent:
+            if not waiting.is_done():
+                self.ask("SELECT pg_terminate_backend(%s)", waiting.backend_pid)
+            waiting.join()
         self._sessions.close()
 
     def session(self, role: Role | None = None) -> psycopg.Connection:
@@ -206,7 +219,12 @@ class Arena:
         return other
 
     def send(self, session: psycopg.Connection, query: str, *params: Any) -> Waiting:
-        return Waiting(session, query, params or None)
+        return self.waiting(session, query, params or None)
+
+    def waiting(self, session: psycopg.Connection, query: str, params: Any) -> Waiting:
+        waiting = Waiting(session, query, params)
+        self._sent.append(waiting)
+        return waiting
 
     def wait_blocked(self, session: psycopg.Connection) -> None:
         """The session waits for a lock."""
