@@ -1,15 +1,18 @@
 """Hints between the children of one `serve`: unix datagrams, best effort, never needed for truth.
 
 Every message only says "look now". Whoever misses one looks by itself a little later (the slow
-poll, the batched query for holds), so a full or missing socket is no error.
+poll, the batched query for holds), so a full or missing socket is no error. A cancel is best effort
+in Postgres, too.
 
     wake     proxy -> engines      a statement that may have made work has committed
     ended    engine -> proxies     an instance reached a final status
     gone     supervisor -> engines the engine process with this pid is dead
+    cancel   proxy -> proxies      a CancelRequest came whose session is not the sender's
 """
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -19,7 +22,8 @@ from types import TracebackType
 
 import trio
 
-_MAX_DATAGRAM = 64
+_MAX_DATAGRAM = 1024
+_CANCEL = re.compile(rb"(\d+) ((?:[0-9a-f]{2})+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +45,15 @@ class Gone:
     pid: int
 
 
-Message = Wake | Ended | Gone
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """Whoever holds a statement of the session with this key lets it go, to be cancelled."""
+
+    process_id: int
+    secret_key: bytes
+
+
+Message = Wake | Ended | Gone | Cancel
 
 
 class LocalBus:
@@ -82,6 +94,9 @@ class LocalBus:
     def tell_engines_gone(self, pid: int) -> None:
         self._send("engine", b"gone %d" % pid)
 
+    def tell_proxies_cancel(self, process_id: int, secret_key: bytes) -> None:
+        self._send("proxy", b"cancel %d %s" % (process_id, secret_key.hex().encode()))
+
     async def receive(self) -> AsyncIterator[Message]:
         """Messages as they come, for ever."""
         while True:
@@ -109,4 +124,6 @@ def parse_message(data: bytes) -> Message | None:
         return Ended(rest.decode("ascii", "replace"))
     if word == b"gone" and rest.isdigit():
         return Gone(int(rest))
+    if word == b"cancel" and (found := _CANCEL.fullmatch(rest)) is not None:
+        return Cancel(int(found[1]), bytes.fromhex(found[2].decode()))
     return None

@@ -8,11 +8,12 @@ import socket
 
 import trio
 
-from durproxy.bus import Ended, LocalBus
+from durproxy.bus import Cancel, Ended, LocalBus
 from durproxy.child import announce_ready
 from durproxy.config import Settings
 from durproxy.log import get_logger
 from durproxy.proxy import sockets
+from durproxy.proxy.cancelling import cancel_held
 from durproxy.proxy.greeting import greet
 from durproxy.proxy.shell import Shell
 
@@ -38,7 +39,7 @@ async def _serve(settings: Settings, index: int, listeners: list[socket.socket])
             nursery.start_soon(shell.pump.run)
             nursery.start_soon(shell.pump.sweep)
             nursery.start_soon(shell.holds.run)
-            nursery.start_soon(_listen_to_engines, shell, bus)
+            nursery.start_soon(_listen_to_bus, shell, bus)
             async with trio.open_nursery() as accepting:
                 for listener in listeners:
                     listener.setblocking(False)
@@ -69,10 +70,19 @@ async def _accept(shell: Shell, listener: socket.socket) -> None:
             await trio.lowlevel.checkpoint()
 
 
-async def _listen_to_engines(shell: Shell, bus: LocalBus) -> None:
+async def _listen_to_bus(shell: Shell, bus: LocalBus) -> None:
     async for message in bus.receive():
         if isinstance(message, Ended):
             shell.holds.ended(message.instance_id)
+        elif isinstance(message, Cancel):
+            shell.nursery.start_soon(_cancel, shell, message)
+
+
+async def _cancel(shell: Shell, message: Cancel) -> None:
+    try:
+        await cancel_held(shell, message.process_id, message.secret_key)
+    except (OSError, trio.TooSlowError) as error:
+        log.warning("cancel.failed", error=str(error))
 
 
 async def _drain(shell: Shell) -> None:

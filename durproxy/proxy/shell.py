@@ -15,6 +15,7 @@ from durproxy.proxy.rewriting import Rewriter
 from durproxy.proxy.statistics import Counters, Statistics
 from durproxy.proxy.upstream import Upstream
 from durproxy.proxy.upward import Decision
+from durproxy.wire.startup import CancelRequest
 
 
 class Shell:
@@ -66,6 +67,9 @@ class Shell:
     async def _read_secret(self, link: Link) -> None:
         await self.acting.read_secret()
         link.resume_down()
+
+    def tell_siblings_cancel(self, request: CancelRequest) -> None:
+        self._bus.tell_proxies_cancel(request.process_id, request.secret_key)
 
     def wake_engines(self) -> None:
         self._bus.wake_engines()

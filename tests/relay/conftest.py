@@ -23,14 +23,14 @@ from tests.waiting import wait_until
 
 _START = (
     "import sys; from durproxy.child import run_child;"
-    " sys.exit(run_child('proxy', 0, [int(fd) for fd in sys.argv[1:]]))"
+    " sys.exit(run_child('proxy', int(sys.argv[1]), [int(fd) for fd in sys.argv[2:]]))"
 )
 
 
 class Proxy:
     """One running proxy process; its log is read as it comes."""
 
-    def __init__(self, settings: Settings, host: str) -> None:
+    def __init__(self, settings: Settings, host: str, index: int) -> None:
         self.log: list[dict[str, Any]] = []
         self.other_output: list[str] = []
         listener = socket.create_server((host, 0))
@@ -39,7 +39,7 @@ class Proxy:
         ready_read, ready_write = os.pipe()
         fds = (orders_read, ready_write, listener.fileno())
         self._process = subprocess.Popen(
-            [sys.executable, "-c", _START, *map(str, fds)],
+            [sys.executable, "-c", _START, str(index), *map(str, fds)],
             pass_fds=fds,
             stderr=subprocess.PIPE,
             text=True,
@@ -122,7 +122,7 @@ def start_proxy(tmp_path: Path) -> Iterator[StartProxy]:
 
     def start(upstream: str, *, host: str = "127.0.0.1", **settings: object) -> Proxy:
         chosen: dict[str, Any] = {"runtime_dir": tmp_path, "drain_timeout": 1, **settings}
-        started.append(Proxy(Settings(upstream=upstream, **chosen), host))
+        started.append(Proxy(Settings(upstream=upstream, **chosen), host, len(started)))
         return started[-1]
 
     yield start

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import threading
 import time
@@ -13,7 +14,15 @@ import psycopg
 import pytest
 
 from durproxy.bus import LocalBus
+from durproxy.wire.backend import BackendKeyData
 from durproxy.wire.frontend import Query
+from durproxy.wire.startup import (
+    PROTOCOL_3_0,
+    CancelRequest,
+    StartupMessage,
+    encode_cancel,
+    encode_startup,
+)
 from tests.fix_postgres import Database, Role
 from tests.relay.conftest import Proxy, StartProxy
 from tests.relay.peers import RawPeer, log_in, sqlstate_of
@@ -222,6 +231,31 @@ def test_a_cancel_of_a_held_statement_hits_no_other(
             for _ in range(3):
                 connection.execute("SELECT pg_sleep(0.05)")
             stopping.join()
+
+
+def test_a_cancel_that_comes_to_another_proxy(
+    proxy: Proxy, start_proxy: StartProxy, home: Database, role: Role
+) -> None:
+    sibling = start_proxy(home.dsn)
+    instance = start(home, role)
+    with proxy.dial() as sock:
+        peer = RawPeer(sock)
+        peer.send(
+            encode_startup(StartupMessage(PROTOCOL_3_0, {"user": role.name, "database": home.name}))
+        )
+        [key] = [body for kind, body in peer.until_ready() if kind == "K"]
+        peer.send(await_text(instance, 20))
+        found = BackendKeyData.parse(key)
+        request = encode_cancel(CancelRequest(found.process_id, found.secret_key))
+
+        def answered() -> bool:  # a cancel that came before the statement was held is lost
+            with sibling.dial() as other:
+                other.sendall(request)
+                assert other.recv(1) == b""
+            return bool(select.select([sock], [], [], 0.2)[0])
+
+        wait_until(answered, "the held statement was cancelled")
+        assert sqlstate_of(peer.until_ready()[-2]) == "57014"
 
 
 def test_a_home_that_does_not_answer_holds_nobody(
