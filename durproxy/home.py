@@ -77,12 +77,15 @@ def prepare_home(settings: Settings) -> None:
 
 def _record(settings: Settings) -> None:
     """Tell the functions in the server what they need to know of the settings."""
-    timeout = f"{settings.new_transaction_start_timeout:g}"
+    told = {
+        "new_transaction_start_timeout": f"{settings.new_transaction_start_timeout:g}",
+        "enable_superuser_instances": str(settings.enable_superuser_instances).lower(),
+    }
     with connect(settings.upstream) as connection:
         connection.execute(
             "INSERT INTO df._settings AS s (name, value)"
-            " VALUES ('new_transaction_start_timeout', %s)"
+            " SELECT name, value FROM unnest(%s::text[], %s::text[]) AS told (name, value)"
             " ON CONFLICT (name) DO UPDATE SET value = excluded.value"
             " WHERE s.value <> excluded.value",
-            [timeout],
+            [list(told), list(told.values())],
         )

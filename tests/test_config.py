@@ -113,3 +113,24 @@ def test_password_is_not_in_the_repr() -> None:
 )
 def test_address(text: str, address: tuple[str, int]) -> None:
     assert parse_address(text) == address
+
+
+def test_every_setting_is_documented_with_its_default() -> None:
+    text = (Path(__file__).parent.parent / "docs" / "settings.md").read_text()
+    rows = [line.split("|")[1:3] for line in text.splitlines() if line.startswith("| `")]
+    documented = {name.strip(" `"): default.strip(" `") for name, default in rows}
+    assert documented == {
+        name: _shown(name, field.default) for name, field in Settings.model_fields.items()
+    }
+
+
+def _shown(name: str, default: object) -> str:
+    if name == "runtime_dir":
+        return "the system's temporary folder"
+    if isinstance(default, bool):
+        return str(default).lower()
+    if isinstance(default, float):
+        return f"{default:g}"
+    if default == ():
+        return "any"
+    return str(default) if isinstance(default, int | str) else "none"

@@ -161,7 +161,7 @@ def _rendered(claim: Claim, action: RunStep) -> tuple[StepShape, list[str | None
     node = action.key.node
     try:
         text, bound = render(
-            substitute_variables(action.node.query, _variables(claim)),
+            substitute_variables(action.node.query, claim.substitutions),
             lambda reference: resolve(reference, action.environment),
         )
     except ReferenceFailure as failure:
@@ -220,10 +220,6 @@ def _exact(use: Use) -> str:
     if Use.FIRST_ROW in use:
         return "(pg_catalog.array_agg(df._record_1(q.*)))[1:1]"
     return "NULL::pg_catalog.text[]"
-
-
-def _variables(claim: Claim) -> dict[str, str]:
-    return {**claim.variables, "sys_instance_id": claim.id, "sys_label": claim.label or ""}
 
 
 def _dollar_quoted(text: str) -> str:

@@ -93,9 +93,12 @@ class Holds:
         self._release(link, released=False)
         return True
 
-    def release_all(self) -> None:
-        for link in list(self._held):
-            self._release(link, released=False)
+    def dismiss_all(self) -> list[Link]:
+        """Wait for none of them any more; the links whose statements stay unanswered."""
+        links = list(self._held)
+        for link in links:
+            self.forget(link)
+        return links
 
     async def run(self) -> None:
         """Ask, for ever."""

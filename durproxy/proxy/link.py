@@ -272,14 +272,18 @@ class Link:
     def maybe_drain(self) -> None:
         """Say goodbye if no transaction and no reply would be cut."""
         if self.quiet and not self.mid_group and not self.down.pending and not self.up.suspended:
-            self.end_with(
-                backend.fatal(
-                    sqlstate.ADMIN_SHUTDOWN,
-                    "terminating connection due to administrator command",
-                    detail="The proxy is shutting down.",
-                    hint="Connect again.",
-                )
+            self.say_goodbye()
+
+    def say_goodbye(self) -> None:
+        """The proxy is shutting down, and nothing that the server said would be cut."""
+        self.end_with(
+            backend.fatal(
+                sqlstate.ADMIN_SHUTDOWN,
+                "terminating connection due to administrator command",
+                detail="The proxy is shutting down.",
+                hint="Connect again.",
             )
+        )
 
     def end_with(self, farewell: backend.ErrorResponse) -> None:
         """End the session in the protocol's words, to both sides, neither of which is talking."""

@@ -90,7 +90,8 @@ async def _drain(shell: Shell) -> None:
     pump = shell.pump
     log.info("proxy.draining", connections=len(pump.links), held=shell.counters.holds_now)
     pump.draining = True
-    shell.holds.release_all()  # the server's function waits by itself, and is bounded like the rest
+    for link in shell.holds.dismiss_all():  # the client may ask again, and wait elsewhere
+        link.say_goodbye()
     for link in list(pump.links):
         link.attentive = True
         link.maybe_drain()

@@ -92,6 +92,18 @@ def test_no_backend_waits_with_a_held_client(peer: RawPeer, home: Database, role
     assert "df_held" in activity(home, role)[1]
 
 
+def test_a_drain_ends_a_held_session_at_once_and_says_so(
+    proxy: Proxy, peer: RawPeer, home: Database, role: Role
+) -> None:
+    peer.send(await_text(start(home, role), timeout=600))
+    with proxy.connect(home) as other:  # what was sent before has been seen when this is answered
+        other.execute("SELECT 1")
+    proxy.terminate()
+    assert sqlstate_of(peer.receive()) == "57P01"
+    assert proxy.wait() == 0
+    assert proxy.wait_log("proxy.draining")["held"] == 1
+
+
 def test_an_engine_on_the_bus_is_faster_than_the_next_question(
     peer: RawPeer, home: Database, role: Role, tmp_path: Path
 ) -> None:
