@@ -16,8 +16,10 @@ from durproxy.errors import ProtocolViolation
 from durproxy.proxy import request
 from durproxy.proxy.flow import LONGEST_HELD, Flow
 from durproxy.proxy.tracking import Unit
+from durproxy.rewrite.extension import NAME, STAND_IN
 from durproxy.wire import backend
 from durproxy.wire.framing import HEADER_SIZE, walk
+from durproxy.wire.sqlstate import DUPLICATE_OBJECT
 
 if TYPE_CHECKING:
     from durproxy.proxy.link import Link
@@ -191,6 +193,8 @@ class Downward(Flow):
         plan = unit.plan_in_doubt()
         if plan is None or not plan.edits:
             return None
+        if plan.extension and kind == _NOTICE:
+            return backend.renamed_notice(body, DUPLICATE_OBJECT, STAND_IN, NAME)
         position = backend.report_position(body)
         if position is None:
             return None

@@ -43,6 +43,7 @@ class Upstream:
 
     places: tuple[Place, ...]
     connect_timeout: float
+    database: str  # of the home schema
 
     @classmethod
     def from_conninfo(cls, conninfo: str) -> Upstream:
@@ -58,6 +59,7 @@ class Upstream:
                 for host, port in zip(hosts, ports, strict=True)
             ),
             seconds if seconds > 0 else _DEFAULT_TIMEOUT,
+            given.get("dbname") or given.get("user", ""),
         )
 
     async def connect(self) -> tuple[socket.socket, Place]:

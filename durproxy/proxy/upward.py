@@ -216,6 +216,8 @@ class Upward(Flow):
                 link.plan_elsewhere(message.query)
                 return _Wait.WAIT
             decision = Decision(link.shell.rewriter.plan(message.query, link.session))
+        if decision.plan.extension and link.database != link.shell.upstream.database:
+            decision = Decision(FORWARD)  # nothing stands in for it there
         plan = decision.plan
         if plan.hold is not None and not decision.waited and fresh and link.quiet:
             if isinstance(message, Query):

@@ -18,6 +18,7 @@ from durproxy.rewrite import dsl
 from durproxy.rewrite.bodies import Body, body_of, statement_span
 from durproxy.rewrite.body_dsl import BodyReading
 from durproxy.rewrite.check import Fault, Place, check, line_and_column
+from durproxy.rewrite.extension import extension_edit
 from durproxy.rewrite.holding import Hold, Parameter, find_hold
 from durproxy.rewrite.literals import has_plain_backslash
 from durproxy.rewrite.parse import SyntaxFault, TooLong, Tree, decode, parse
@@ -79,6 +80,7 @@ class Plan:
     edits: tuple[Edit, ...] = ()
     wakes_engine: bool = False
     hold: Hold | None = None
+    extension: bool = False  # a statement about the extension became one about its stand-in
 
     def original_position(self, position: int) -> int:
         """Return where a character of the forwarded text stands in the user's; both from 1."""
@@ -124,14 +126,16 @@ def plan_text(text: str, codec: str, *, standard_conforming_strings: bool = True
     """Plan a decoded text. Raises what ``plan_statement`` turns into FORWARD."""
     try:
         statements = parse(text)
+        about = [edit for raw in statements if (edit := extension_edit(text, raw)) is not None]
         edits = in_order(
             edit for raw in statements for edit in _edits(text, raw, standard_conforming_strings)
         )
+        edits = in_order((*about, *edits))
     except (SyntaxFault, TooLong, Unspliceable):
         return FORWARD
     if not edits:
         return Plan(hold=find_hold(text, codec, statements))
-    return Plan(apply(text, edits).encode(codec), edits)
+    return Plan(apply(text, edits).encode(codec), edits, extension=bool(about))
 
 
 _cached = lru_cache(_CACHED_TEXTS)(_plan)

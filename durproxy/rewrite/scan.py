@@ -11,12 +11,21 @@ _QUALIFIER = re.compile(rb'(?<![a-z0-9_$\x80-\xff])(?:df|"df")\s*\.')
 # The calls after which an engine has something to do.
 _WAKING = re.compile(_QUALIFIER.pattern + rb'\s*"?(?:start|signal|cancel)\b')
 
+# A statement about the extension whose place we take: scripts have it near their beginning, and a
+# long text is mostly data. Bounded, so that no text is slow to search.
+_HEAD = 8 * 1024
+_EXTENSION = re.compile(rb"\bextension\b[^;]{0,200}pg_durable")
+
 
 def mentions_df(body: bytes | memoryview) -> bool:
-    """Tell whether the text may name something in schema df."""
+    """Tell whether the text may name something in schema df, or the extension pg_durable."""
     # lower and find are the fastest way to say no: `in` on bytes and a pattern take twice the time
     lowered = bytes(body).lower()
-    return lowered.find(b"df") >= 0 and _QUALIFIER.search(lowered) is not None
+    if lowered.find(b"df") >= 0 and _QUALIFIER.search(lowered) is not None:
+        return True
+    if lowered.find(b"pg_durable", 0, _HEAD) < 0:
+        return False
+    return _EXTENSION.search(lowered) is not None
 
 
 def may_wake(text: bytes) -> bool:

@@ -176,6 +176,22 @@ def moved_report(kind: int, body: Buffer, position: int) -> bytes:
     return _REPORTS[kind](report.fields_at(position)).encode()
 
 
+def renamed_notice(body: Buffer, sqlstate: str, name: str, other: str) -> bytes | None:
+    """A notice of this SQLSTATE with another name in its message; None for any other notice."""
+    try:
+        fields = Report.read_fields(body)
+    except ProtocolViolation:
+        return None
+    if (ord("C"), sqlstate.encode()) not in fields:
+        return None
+    return NoticeResponse(
+        tuple(
+            (key, value.replace(name.encode(), other.encode()) if key == ord("M") else value)
+            for key, value in fields
+        )
+    ).encode()
+
+
 def report_position(body: Buffer) -> int | None:
     """``P`` of an error or notice; None when it has none or breaks the format."""
     try:

@@ -1,9 +1,10 @@
-"""The SQLSTATEs that the proxy itself puts into a message (appendix A of the manual)."""
+"""The SQLSTATEs that the proxy puts into a message, or looks for (appendix A of the manual)."""
 
 from __future__ import annotations
 
 UNABLE_TO_CONNECT = "08001"
 CONNECTION_FAILURE = "08006"
 PROTOCOL_VIOLATION = "08P01"
+DUPLICATE_OBJECT = "42710"
 INVALID_AUTHORIZATION = "28000"
 ADMIN_SHUTDOWN = "57P01"

@@ -17,6 +17,8 @@ from durproxy.rewrite.scan import mentions_df
         "SELECT Df  .x",
         "x=df.y",
         "SELECT 'df.x'",
+        "CREATE EXTENSION IF NOT EXISTS pg_durable",
+        'drop extension "pg_durable"',
     ],
 )
 def test_df_before_a_dot_is_seen(text: str) -> None:
@@ -36,6 +38,9 @@ def test_df_before_a_dot_is_seen(text: str) -> None:
         "SELECT df_held.x",
         "SELECT 'a' ~> 'b'",
         "<?xml version='1.0'?>",
+        "CREATE EXTENSION hstore; SELECT 'pg_durable'",
+        "SET pg_durable.max_user_connections = 1",
+        "INSERT INTO t VALUES ('" + "x" * 10_000 + "'); CREATE EXTENSION pg_durable",
     ],
 )
 def test_everything_else_is_not(text: str) -> None:

@@ -83,3 +83,7 @@ CREATE FUNCTION f(a text) RETURNS text BEGIN ATOMIC SELECT 5 & 4; SELECT df.star
 -- a block that starts what cannot run is refused, and only it
 SELECT 'é'; /* é */ DO $$ BEGIN PERFORM df.start(a ~> $q$SELEC $1$q$); END $$ /* é */ ; SELECT df.sql('a') & 'b'
 --> SELECT 'é'; /* é */ DO LANGUAGE plpgsql $refusal$BEGIN RAISE EXCEPTION USING ERRCODE = E'42601', MESSAGE = E'syntax error at or near "SELEC" in a step', DETAIL = E'At node 3, line 1, column 58: SELEC \0441', HINT = E'A step is a SQL statement as you would run it by itself.'; END$refusal$ /* é */ ; SELECT df.sql('a')  OPERATOR(df.&)  'b'
+CREATE EXTENSION pg_durable
+--> CREATE EXTENSION IF NOT EXISTS plpgsql
+SELECT 1; create extension if not exists "pg_durable" WITH SCHEMA public CASCADE ; SELECT df.start('SELECT 1' ~> 'SELECT 2')
+--> SELECT 1; CREATE EXTENSION IF NOT EXISTS plpgsql ; SELECT df.start('SELECT 1'  OPERATOR(df.~>)  'SELECT 2')

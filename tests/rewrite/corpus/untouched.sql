@@ -63,3 +63,8 @@ SELECT df.start('a' ~> 'b'
 SELECT FROM WHERE df.start('a' ~> 'b')
 SELECT "DF".start('a' & 'b'), mydf.start('SELECT 1' & 'SELECT 2')
 SELECT x.df.start
+CREATE EXTENSION hstore; DROP TABLE pg_durable
+DROP EXTENSION hstore, pg_durable
+DROP EXTENSION IF EXISTS hstore
+ALTER EXTENSION pg_durable SET SCHEMA df
+COMMENT ON SCHEMA pg_durable IS 'x'
