@@ -9,16 +9,16 @@ late the home schema refuses by its own clock.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import trio
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from durproxy.config import Settings
 from durproxy.engine import trigger
-from durproxy.engine.connection import ConnectionLost, ServerError
+from durproxy.engine.connection import ServerError
 from durproxy.engine.pools import Pool
-from durproxy.errors import DurproxyError, UpstreamUnreachable
+from durproxy.errors import DurproxyError
 from durproxy.log import get_logger
 from durproxy.proxy.request import Request
 
@@ -30,7 +30,7 @@ _REFUSE = "SELECT df._refuse_request_1($1::bigint, $2)"
 
 # A transaction of ours that hung would keep whoever asks from knowing.
 _SETTINGS = (
-    "-c statement_timeout=5s -c lock_timeout=5s -c idle_session_timeout=0"
+    "-c statement_timeout=5s -c lock_timeout=5s -c idle_session_timeout=0 -c jit=off"
     " -c default_transaction_isolation=read\\ committed -c default_transaction_read_only=off"
 )
 _TOO_LATE = "WF022"
@@ -42,14 +42,17 @@ class Acting:
     """The store connections that act, at most so many, and the secret that tells who may ask."""
 
     def __init__(
-        self, settings: Settings, nursery: trio.Nursery, wake_engines: Callable[[], None]
+        self,
+        settings: Settings,
+        start_task: Callable[[Callable[[Request], Awaitable[None]], Request], None],
+        wake_engines: Callable[[], None],
     ) -> None:
         given = conninfo_to_dict(settings.upstream)
         options = f"{given.get('options') or ''} {_SETTINGS}".strip()
         ours = {"options": options, "application_name": "durproxy new", "client_encoding": "UTF8"}
         self._pool = Pool(make_conninfo("", **(given | ours)), settings.max_new_transaction_starts)
         self._patience = settings.new_transaction_start_timeout
-        self._nursery = nursery
+        self._start_task = start_task
         self._wake_engines = wake_engines
         self._secret: str | None = None
         self._database: str | None = None
@@ -71,13 +74,14 @@ class Acting:
         """Without one no request is genuine."""
         try:
             async with self._pool.connection() as connection:
-                self._secret, self._database = (await connection.run(_SECRET)).one()
+                found = list(await connection.run(_SECRET))
+            self._secret, self._database = found[0] if found else (None, None)
         except DurproxyError as error:
             log.warning("acting.no_secret", error=error.message)
         self._read_at = trio.current_time()
 
     def act(self, request: Request) -> None:
-        self._nursery.start_soon(self._act, request)
+        self._start_task(self._act, request)
 
     def close(self) -> None:
         self._pool.close_idle()
@@ -87,7 +91,7 @@ class Acting:
             for _ in range(_ATTEMPTS):
                 try:
                     await self._act_once(request)
-                except (ConnectionLost, UpstreamUnreachable) as error:
+                except DurproxyError as error:  # whether it was done, the next attempt finds
                     log.warning("acting.interrupted", verb=request.verb, error=error.message)
                 else:
                     return

@@ -9,8 +9,8 @@ without blocking. Rules:
   only its own connection's flow and lets another task resume it.
 - While there is traffic the loop blocks in its own poll for up to _LINGER, because going to sleep
   in trio between two packets of a lone client would cost more than the packets. It gives way to
-  trio at once when a socket that trio's tasks wait for (`watch`) has something, and after _SPELL in
-  any case; so a timer may be late by that much.
+  trio at once when a socket that trio's tasks wait for (`watch`) has something, or while a session
+  waits for a task (`guests`), and after _SPELL in any case; so a timer may be late by that much.
 - Level triggered: one receive per event, so that no connection can keep the others waiting.
 - An exception in one connection's code closes that connection, and is logged; never the pump.
 """
@@ -49,6 +49,7 @@ class Pump:
     def __init__(self, counters: Counters) -> None:
         self.counters = counters
         self.draining = False
+        self.guests = 0  # tasks of trio's that sessions wait for
         self.buffer = bytearray(_RECEIVE_SIZE)  # every receive's; valid until the next one
         self.view = memoryview(self.buffer)
         self.links: set[Link] = set()
@@ -142,7 +143,7 @@ class Pump:
         until = monotonic() + _SPELL
         give_way = False
         while not give_way:
-            events = poll(_LINGER, _MOST_EVENTS)
+            events = poll(0 if self.guests else _LINGER, _MOST_EVENTS)
             if not events:
                 return
             for descriptor, event in events:
@@ -157,7 +158,7 @@ class Pump:
                         self._relay_unusual(descriptor, event)
                 except Exception as error:  # noqa: BLE001  # one connection's fault, not the others'
                     self._give_up(flow.link, error)
-            give_way |= monotonic() > until
+            give_way |= self.guests > 0 or monotonic() > until
 
     def _relay_unusual(self, descriptor: int, event: int) -> None:
         sink = self._sinks.get(descriptor)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from typing import TypeVarTuple
+
 import trio
 
 from durproxy.bus import LocalBus
@@ -17,6 +20,8 @@ from durproxy.proxy.upstream import Upstream
 from durproxy.proxy.upward import Decision
 from durproxy.wire.startup import CancelRequest
 
+A = TypeVarTuple("A")
+
 
 class Shell:
     """One of each, and the nursery in which connections' tasks run."""
@@ -31,7 +36,7 @@ class Shell:
         self.helper = Helper(self.counters)
         self.holds = Holds(settings.upstream, self.counters)
         self._bus = bus
-        self.acting = Acting(settings, nursery, bus.wake_engines)
+        self.acting = Acting(settings, self.run_beside, bus.wake_engines)
         self._by_key: dict[tuple[int, bytes], Link] = {}
 
     def statistics(self) -> Statistics:
@@ -55,14 +60,27 @@ class Shell:
     def link_with_key(self, process_id: int, secret_key: bytes) -> Link | None:
         return self._by_key.get((process_id, secret_key))
 
+    def run_beside(self, task: Callable[[*A], Awaitable[None]], *arguments: *A) -> None:
+        """Start a task that a session waits for: the pump gives way to it until it is done."""
+        self.pump.guests += 1
+        self.nursery.start_soon(self._run_beside, task, arguments)
+
+    async def _run_beside(
+        self, task: Callable[[*A], Awaitable[None]], arguments: tuple[*A]
+    ) -> None:
+        try:
+            await task(*arguments)
+        finally:
+            self.pump.guests -= 1
+
     def plan_elsewhere(self, link: Link, text: bytes) -> None:
-        self.nursery.start_soon(self._plan_elsewhere, link, text)
+        self.run_beside(self._plan_elsewhere, link, text)
 
     async def _plan_elsewhere(self, link: Link, text: bytes) -> None:
         link.resume(Decision(await self.helper.plan(text, link.session)))
 
     def read_secret(self, link: Link) -> None:
-        self.nursery.start_soon(self._read_secret, link)
+        self.run_beside(self._read_secret, link)
 
     async def _read_secret(self, link: Link) -> None:
         await self.acting.read_secret()

@@ -110,3 +110,19 @@ def test_transactions_copy_and_notifications(visitor: Visitor) -> None:
         assert len(fetched) == 5100
 
     with_client(visitor, body)
+
+
+def test_starts_and_signals_that_do_not_wait_for_the_commit(visitor: Visitor) -> None:
+    async def body(client: Any) -> None:
+        start = "SELECT df.start(df.wait_for_signal('go'), $1, transaction_mode => 'new')"
+        signal = "SELECT df.signal($1, 'go', transaction_mode => 'new')"
+        for isolation in ("read_committed", "repeatable_read", "serializable"):
+            transaction = client.transaction(isolation=isolation)
+            await transaction.start()
+            instance = await client.fetchval(start, isolation)
+            assert await client.fetchval(signal, instance) == "OK"
+            await transaction.rollback()
+            status = await client.fetchval("SELECT df.await_instance($1)", instance)
+            assert status == "completed"
+
+    with_client(visitor, body)

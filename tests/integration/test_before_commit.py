@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -155,6 +156,24 @@ def test_errors_are_those_of_an_ordinary_start(client: psycopg.Connection) -> No
     assert value(client, "SELECT df.await_instance(%s, 20)", [inside]) == "failed"
     error = value(client, "SELECT output FROM df.instance_info(%s)", [inside])
     assert "cannot be called inside a workflow" in error
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT df.start('SELECT 1', transaction_mode => 'new')",
+        "SELECT df.start('SELECT 1') -- " + "x" * 6000,  # read by the helper process
+    ],
+)
+def test_a_session_waits_for_its_own_work_alone(client: psycopg.Connection, statement: str) -> None:
+    """Not for the pump, which likes to linger for 50 ms where there was traffic."""
+
+    def seconds() -> float:
+        began = time.monotonic()
+        value(client, statement)
+        return time.monotonic() - began
+
+    assert min(seconds() for _ in range(20)) < 0.04
 
 
 # --- signals
@@ -361,3 +380,25 @@ def test_a_proxy_that_hangs_is_an_error_in_time(serve_with: ServeWith) -> None:
             value(first, START, ["goes"])
         assert value(second, signal, [instance]) == "OK"
         assert value(second, "SELECT df.await_instance(%s, 20)", [instance]) == "completed"
+
+
+def test_a_home_without_its_secret_harms_no_other_session(serve_with: ServeWith) -> None:
+    serve = serve_with(new_transaction_start_timeout=1)
+    with serve.connect() as client:
+        client.execute("CREATE TABLE kept AS SELECT secret FROM df._signing")
+        client.execute("DELETE FROM df._signing")
+        assert refusal(client, START, ["nobody"]).sqlstate is not None
+        client.execute(
+            "DO $$ BEGIN RAISE INFO USING ERRCODE = 'WF020', DETAIL = json_build_object('request',"
+            " format('1 %s 1 1 start x', pg_backend_pid()), 'signature', ''); END $$"
+        )
+        client.execute("INSERT INTO df._signing SELECT secret FROM kept")
+        wait_until(lambda: _starts(client), "the secret has been read again")
+
+
+def _starts(client: psycopg.Connection) -> bool:
+    try:
+        value(client, START, ["it goes"])
+    except psycopg.Error:
+        return False
+    return True
