@@ -14,6 +14,8 @@ Invariants:
   claim reads what is really there.
 - While an instance does one step after the other it keeps one connection; it lets it go before it
   forks or waits.
+- Only signals that are waited for are ever to be looked for: anything else would be looked for
+  again and again, and the whole worker with it.
 """
 
 from __future__ import annotations
@@ -255,7 +257,7 @@ class RunningInstance:
             result = await self._store.take(self.claim, wait.scopes, wait.signal)
             if result is not None:
                 passed("take.after")
-                del self._signals[key]
+                self._drop(key)  # from the ones to look for too: a poke may have come meanwhile
                 return StepCompleted(key, StepResult(result))
         return None
 
