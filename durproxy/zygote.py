@@ -59,7 +59,8 @@ class Zygote:
     def spawn(self, kind: str, index: int, fds: Sequence[int]) -> int:
         """The pid of a new child that has ``fds`` under other numbers, in this order.
 
-        Raises OSError when there is no zygote and none can be started. The one wait of the supervisor that is not in its loop: a few milliseconds.
+        Raises OSError when there is no zygote and none can be started. The one wait of the
+        supervisor that is not in its loop: a few milliseconds.
         """
         try:
             return self._ask(kind, index, fds)

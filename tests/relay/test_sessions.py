@@ -77,9 +77,11 @@ def test_pipeline_with_an_error_in_it(proxy: Proxy, database: Database) -> None:
 
 
 def fail_in(connection: psycopg.Connection, pipeline: psycopg.Pipeline) -> None:
-    connection.execute("SELECT 1/0")
-    connection.execute("SELECT 1")
-    pipeline.sync()
+    try:  # psycopg raises where it first reads the answer: at the second statement, or the sync
+        connection.execute("SELECT 1/0")
+        connection.execute("SELECT 1")
+    finally:
+        pipeline.sync()
 
 
 @pytest.mark.parametrize("rounds", [20])
