@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from durproxy.engine.core.actions import (
     Event,
@@ -11,6 +11,7 @@ from durproxy.engine.core.actions import (
     OpenFrame,
     RecordFailure,
     RunStep,
+    Scopes,
     WaitSignal,
     WaitTimer,
 )
@@ -76,15 +77,16 @@ def json_or_string(text: str) -> str:
     return text
 
 
-class _Timer(Activation):
-    """A wait for a time that is fixed once, when its frame opens."""
+class _Wait(Activation):
+    """A wait for something outside: its frame is opened once, and closed by what was awaited."""
 
     __slots__ = ()
 
     def opening(self) -> OpenFrame:
         raise NotImplementedError
 
-    def result(self) -> str:
+    def waiting(self, inner: Scopes, due: datetime | None) -> WaitTimer | WaitSignal:
+        """The action while the frame is open; `inner` ends with the frame itself."""
         raise NotImplementedError
 
     def begin(self) -> Outcome | None:
@@ -92,7 +94,7 @@ class _Timer(Activation):
         if stored is None:
             self.execution.ask(self, self.opening())
         elif stored.status is CheckpointStatus.OPEN:
-            self._wait(FrameOpened(self.key, stored.due))
+            self._wait(stored.due)
         else:
             self.execution.waits += 1
             return self.stored_outcome()
@@ -100,15 +102,27 @@ class _Timer(Activation):
 
     def told(self, event: Event) -> Outcome | None:
         if isinstance(event, FrameOpened):
-            self._wait(event)
+            self._wait(event.due)
             return None
         self.execution.waits += 1
         return self.outcome_of(event)
 
-    def _wait(self, opened: FrameOpened) -> None:
-        assert opened.due is not None
+    def _wait(self, due: datetime | None) -> None:
         inner = (*self.scopes, Scope(self.key.node, self.key.path, 0))
-        self.execution.ask(self, WaitTimer(self.key, inner, opened.due, self.result()))
+        self.execution.ask(self, self.waiting(inner, due))
+
+
+class _Timer(_Wait):
+    """A wait for a time that is fixed once, when its frame opens."""
+
+    __slots__ = ()
+
+    def result(self) -> str:
+        raise NotImplementedError
+
+    def waiting(self, inner: Scopes, due: datetime | None) -> WaitTimer:
+        assert due is not None
+        return WaitTimer(self.key, inner, due, self.result())
 
 
 class Sleep(_Timer):
@@ -137,33 +151,16 @@ class WaitSchedule(_Timer):
         return '{"scheduled":true}'
 
 
-class Signal(Activation):
+class Signal(_Wait):
     """SIGNAL: the oldest message of that name, whether it came before or comes later."""
 
     __slots__ = ()
 
-    def begin(self) -> Outcome | None:
-        stored = self.checkpoint()
-        if stored is None:
-            seconds = self.node.config.get("timeout_seconds")
-            delay = None if seconds is None else timedelta(seconds=int(seconds))
-            name = self.node.config["signal_name"]
-            self.execution.ask(self, OpenFrame(self.key, self.scopes, self.node, delay, name))
-        elif stored.status is CheckpointStatus.OPEN:
-            self._wait(FrameOpened(self.key, stored.due))
-        else:
-            self.execution.waits += 1
-            return self.stored_outcome()
-        return None
-
-    def told(self, event: Event) -> Outcome | None:
-        if isinstance(event, FrameOpened):
-            self._wait(event)
-            return None
-        self.execution.waits += 1
-        return self.outcome_of(event)
-
-    def _wait(self, opened: FrameOpened) -> None:
-        inner = (*self.scopes, Scope(self.key.node, self.key.path, 0))
+    def opening(self) -> OpenFrame:
+        seconds = self.node.config.get("timeout_seconds")
+        delay = None if seconds is None else timedelta(seconds=int(seconds))
         name = self.node.config["signal_name"]
-        self.execution.ask(self, WaitSignal(self.key, inner, name, opened.due))
+        return OpenFrame(self.key, self.scopes, self.node, delay, name)
+
+    def waiting(self, inner: Scopes, due: datetime | None) -> WaitSignal:
+        return WaitSignal(self.key, inner, self.node.config["signal_name"], due)
