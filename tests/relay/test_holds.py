@@ -67,9 +67,14 @@ def end(home: Database, instance: str) -> None:
 def activity(home: Database, role: Role) -> tuple[str, str]:
     """The state of the role's one backend, and the statement that it had last."""
     with home.connect("postgres") as admin:
-        [row] = admin.execute(
-            "SELECT state, query FROM pg_stat_activity WHERE usename = %s", [role.name]
-        ).fetchall()
+
+        def rows() -> list[tuple[str, str]]:
+            return admin.execute(
+                "SELECT state, query FROM pg_stat_activity WHERE usename = %s", [role.name]
+            ).fetchall()
+
+        wait_until(lambda: len(rows()) == 1, "the session that started the instance has gone")
+        [row] = rows()
     return row
 
 
