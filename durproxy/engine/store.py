@@ -226,7 +226,8 @@ class Store:
         )  # fmt: skip
 
     async def next_round(self, claim: Claim, action: NextRound) -> None:
-        await self._write("_next_1", claim, action.scopes, "$6::json", (_names_json(action.names),))
+        values = (_names_json(action.names), action.result)
+        await self._write("_next_1", claim, action.scopes, "$6::json, $7::json", values)
 
     async def fire(self, claim: Claim, scopes: Scopes, result: str) -> bool:
         answer = await self._write("_fire_1", claim, scopes, "$6::json", (result,))

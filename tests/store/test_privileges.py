@@ -67,6 +67,8 @@ DENIED = [
     "TABLE df._settings",
     "TABLE df._commands",
     "TABLE df._migrations",
+    "TABLE df._rounds",
+    "SELECT * FROM df.metrics()",
     # the idle flag and the sequence
     "SELECT setval('df._idle', 1)",
     "SELECT last_value FROM df._idle",

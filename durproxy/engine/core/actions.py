@@ -88,12 +88,14 @@ class NextRound:
     """Raise a loop's round, delete the finished round's rows, keep the names still read.
 
     `paced`: the loop is endless and the round waited for nothing, so it must not spin.
+    `result`: of the finished round, when the loop is the whole graph and its rounds are kept.
     """
 
     key: Key
     scopes: Scopes
     names: Mapping[str, StepResult]
     paced: bool
+    result: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -169,7 +169,8 @@ class Loop(Activation):
         return None
 
     def _next(self, *, paced: bool) -> None:
-        self.execution.ask(self, NextRound(self.key, self._inner(), self.made, paced))
+        result = self.body.result.text if self.parent is None else None
+        self.execution.ask(self, NextRound(self.key, self._inner(), self.made, paced, result))
 
     def _close(self) -> None:
         self.execution.ask(

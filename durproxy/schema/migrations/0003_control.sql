@@ -436,7 +436,7 @@ BEGIN
         EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %I', df._http_functions(), p_role) || v_option;
     END IF;
     IF with_grant THEN
-        EXECUTE format('GRANT EXECUTE ON FUNCTION df.grant_usage(text, boolean, boolean), df.revoke_usage(text) TO %I WITH GRANT OPTION', p_role);
+        EXECUTE format('GRANT EXECUTE ON FUNCTION df.grant_usage(text, boolean, boolean), df.revoke_usage(text), df.metrics() TO %I WITH GRANT OPTION', p_role);
     END IF;
 END $$;
 
@@ -452,7 +452,7 @@ BEGIN
     FOREACH v_right IN ARRAY df._usage_rights() LOOP
         EXECUTE format('REVOKE %s FROM %I CASCADE', v_right, p_role);
     END LOOP;
-    EXECUTE format('REVOKE EXECUTE ON FUNCTION df.grant_usage(text, boolean, boolean), df.revoke_usage(text), %s FROM %I CASCADE',
+    EXECUTE format('REVOKE EXECUTE ON FUNCTION df.grant_usage(text, boolean, boolean), df.revoke_usage(text), df.metrics(), %s FROM %I CASCADE',
         df._http_functions(), p_role);
 END $$;
 
@@ -461,7 +461,7 @@ CREATE FUNCTION df._usage_rights() RETURNS text[]
 LANGUAGE sql IMMUTABLE AS $$
     SELECT ARRAY[
         'USAGE ON SCHEMA df, df_held',
-        'SELECT ON df._own, df._own_listed, df._own_nodes, df._described_nodes, df.instances, df.nodes, df.vars, df._worker_epoch, df._public_settings',
+        'SELECT ON df._own, df._own_listed, df._own_executions, df._own_nodes, df._described_nodes, df.instances, df.nodes, df.vars, df._worker_epoch, df._public_settings',
         'INSERT (graph, label, database) ON df._own',
         'INSERT (verb, instance_id, name, payload) ON df._commands']
 $$;

@@ -413,8 +413,10 @@ BEGIN
 END $$;
 
 -- The next round of a loop: its frame goes on by one, and the finished round's rows go away.
+-- p_result: what that round came to, of a loop that is the whole graph; a trigger keeps it.
 CREATE FUNCTION df._next_1(
-    p_instance text, p_token uuid, p_nodes integer[], p_paths text[], p_rounds bigint[], p_names json)
+    p_instance text, p_token uuid, p_nodes integer[], p_paths text[], p_rounds bigint[], p_names json,
+    p_result json DEFAULT NULL)
 RETURNS void LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
 DECLARE
@@ -423,7 +425,7 @@ DECLARE
     v_last integer;
 BEGIN
     PERFORM df._hold_1(p_instance, p_token, p_nodes[: v_frame - 1], p_paths[: v_frame - 1], p_rounds[: v_frame - 1]);
-    UPDATE df._checkpoints f SET n = f.n + 1, names = p_names, at = clock_timestamp()
+    UPDATE df._checkpoints f SET n = f.n + 1, names = p_names, result = p_result, at = clock_timestamp()
     WHERE f.instance_id = p_instance AND f.node = p_nodes[v_frame] AND f.path = p_paths[v_frame]
       AND f.status = 'o' AND f.n = p_rounds[v_frame]
     RETURNING f.last INTO v_last;

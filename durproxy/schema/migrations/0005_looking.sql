@@ -338,16 +338,6 @@ LANGUAGE sql STRICT SET search_path = pg_catalog, pg_temp AS $$
     ORDER BY d.id
 $$;
 
--- An older form; how many executions back has no meaning here.
-CREATE FUNCTION df.instance_nodes(instance_id_param text, _last_n_executions integer)
-RETURNS TABLE (execution_id bigint, node_id text, node_type text, query text, result_name text,
-    left_node text, right_node text, status text, result text, updated_at timestamptz)
-LANGUAGE sql STRICT SET search_path = pg_catalog, pg_temp AS $$
-    SELECT 1::bigint, d.id, d.node_type, d.query, d.result_name, d.left_node, d.right_node,
-        d.status, d.result::text, d.updated_at
-    FROM df._described_nodes d WHERE d.instance_id = instance_id_param ORDER BY d.id
-$$;
-
 
 -- ---------------------------------------------------------------------------------------------
 -- Instances
@@ -451,4 +441,106 @@ RETURNS TABLE (instance_id text, label text, function_name text, function_versio
 LANGUAGE sql STRICT SET search_path = pg_catalog, pg_temp AS $$
     SELECT l.id, l.label, l.function_name, l.fmt::text, l.executions, l.status, l.output
     FROM df._own_listed l WHERE l.id = $1
+$$;
+
+-- An older form, of the execution that runs or was the last: of earlier ones only the output stays.
+CREATE FUNCTION df.instance_nodes(instance_id_param text, _last_n_executions integer)
+RETURNS TABLE (execution_id bigint, node_id text, node_type text, query text, result_name text,
+    left_node text, right_node text, status text, result text, updated_at timestamptz)
+LANGUAGE sql STRICT SET search_path = pg_catalog, pg_temp AS $$
+    SELECT l.executions, d.id, d.node_type, d.query, d.result_name, d.left_node, d.right_node,
+        d.status, d.result::text, d.updated_at
+    FROM df._described_nodes d JOIN df._own_listed l ON l.id = d.instance_id
+    WHERE d.instance_id = instance_id_param ORDER BY d.id
+$$;
+
+
+-- ---------------------------------------------------------------------------------------------
+-- Executions: the rounds of a LOOP that is a whole graph; every other graph has one
+
+-- Finished rounds, the newest 100: what a loop that runs for a year leaves is constant.
+CREATE TABLE df._rounds (
+    instance_id  text COLLATE "C" NOT NULL,
+    n            bigint NOT NULL,          -- from 0, as in the loop's frame
+    started_at   timestamptz NOT NULL,
+    ended_at     timestamptz NOT NULL,
+    events       bigint NOT NULL,          -- rows that the round had, which are gone
+    output       json,
+    PRIMARY KEY (instance_id, n)
+);
+
+-- Whoever moves a frame on leaves the finished round's rows for later, so they are still there.
+CREATE FUNCTION df._keep_round() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+DECLARE
+    v_path CONSTANT text := '.' || OLD.n;
+BEGIN
+    IF TG_RELID <> 'df._checkpoints'::regclass THEN
+        RAISE EXCEPTION 'this trigger is for df._checkpoints only' USING ERRCODE = '42501';
+    END IF;
+    INSERT INTO df._rounds (instance_id, n, started_at, ended_at, events, output)
+    SELECT OLD.instance_id, OLD.n, OLD.at, NEW.at, count(*), NEW.result
+    FROM df._checkpoints c
+    WHERE c.instance_id = OLD.instance_id AND c.node > 1
+      AND (c.path = v_path OR substr(c.path, 1, length(v_path) + 1) ~ '[.:~!]$' AND starts_with(c.path, v_path));
+    DELETE FROM df._rounds r WHERE r.instance_id = OLD.instance_id AND r.n <= OLD.n - 100;
+    RETURN NULL;
+END $$;
+
+CREATE TRIGGER keep_round AFTER UPDATE OF n ON df._checkpoints FOR EACH ROW
+    WHEN (NEW.node = 1 AND NEW.path = '' AND NEW.kind = 'LOOP' AND NEW.n > OLD.n)
+    EXECUTE FUNCTION df._keep_round();
+
+-- The finished rounds, and the execution that runs or ended the instance.
+CREATE VIEW df._own_executions WITH (security_barrier) AS
+    SELECT i.id AS instance_id, e.*
+    FROM df._instances i
+    CROSS JOIN LATERAL (
+        SELECT (SELECT c.n FROM df._checkpoints c
+                WHERE c.instance_id = i.id AND c.node = 1 AND c.path = '' AND c.kind = 'LOOP') AS round) l
+    CROSS JOIN LATERAL (
+        SELECT r.n + 1 AS execution_id, 'completed'::text AS status, r.events AS event_count,
+            (extract(epoch FROM r.ended_at - r.started_at) * 1000)::bigint AS duration_ms, r.output::text AS output
+        FROM df._rounds r WHERE r.instance_id = i.id
+        UNION ALL
+        SELECT coalesce(l.round, 0) + 1, i.status,
+            (SELECT count(*) FROM df._checkpoints c WHERE c.instance_id = i.id AND (l.round IS NULL OR c.node > 1)),
+            (extract(epoch FROM i.completed_at - coalesce(
+                (SELECT r.ended_at FROM df._rounds r WHERE r.instance_id = i.id AND r.n = l.round - 1),
+                i.started_at)) * 1000)::bigint,
+            CASE WHEN i.status = 'completed' THEN i.result::text ELSE i.error ->> 'message' END) e
+    WHERE i.submitted_by = quote_ident(current_user)::regrole;
+
+CREATE FUNCTION df.instance_executions(instance_id text, limit_count integer DEFAULT 5)
+RETURNS TABLE (execution_id bigint, status text, event_count bigint, duration_ms bigint, output text)
+LANGUAGE plpgsql STRICT SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN QUERY
+        SELECT e.execution_id, e.status, e.event_count, e.duration_ms, e.output
+        FROM df._own_executions e WHERE e.instance_id = $1
+        ORDER BY e.execution_id DESC LIMIT df._list_limit(limit_count);
+END $$;
+
+
+-- ---------------------------------------------------------------------------------------------
+-- All instances together
+
+-- Over everybody's instances, so it needs a grant of its own.
+CREATE FUNCTION df.metrics()
+RETURNS TABLE (total_instances bigint, running_instances bigint, completed_instances bigint,
+    failed_instances bigint, total_executions bigint, total_events bigint)
+LANGUAGE sql STABLE STRICT SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT i.*,
+        i.instances + coalesce((SELECT sum(c.n) FROM df._checkpoints c
+                                WHERE c.node = 1 AND c.path = '' AND c.kind = 'LOOP'), 0)::bigint,
+        (SELECT count(*) FROM df._checkpoints) + coalesce((SELECT sum(r.events) FROM df._rounds r), 0)::bigint
+    FROM (SELECT count(*) AS instances, count(*) FILTER (WHERE s.status = 'running'),
+              count(*) FILTER (WHERE s.status = 'completed'), count(*) FILTER (WHERE s.status = 'failed')
+          FROM df._instances s) i
+$$;
+
+-- Where the home schema is: workflows run there unless df.start names another database.
+CREATE FUNCTION df.target_database() RETURNS text
+LANGUAGE sql STABLE AS $$
+    SELECT pg_catalog.current_database()::pg_catalog.text
 $$;
