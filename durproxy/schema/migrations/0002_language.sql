@@ -38,7 +38,8 @@ END $$;
 CREATE FUNCTION df._is_node_type(p_type text) RETURNS boolean
 LANGUAGE sql IMMUTABLE AS $$
     SELECT p_type OPERATOR(pg_catalog.=) ANY (pg_catalog.string_to_array(
-        'SQL,THEN,IF,JOIN,RACE,LOOP,BREAK,SLEEP,WAIT_SCHEDULE,SIGNAL,HTTP,HTTP_MULTIPART', ','))
+        'SQL,THEN,IF,JOIN,RACE,LOOP,BREAK,SLEEP,WAIT_SCHEDULE,SIGNAL,HTTP,HTTP_MULTIPART,'
+        'RETRY,TIMEOUT,CATCH,FINALLY,COMPENSATE,SAGA,ANY,MAP,TRANSACTION,SLEEP_UNTIL,WAIT_CONDITION', ','))
 $$;
 
 -- Text that begins with a brace but not as our constructors write it: a node that somebody wrote
@@ -303,11 +304,11 @@ CREATE OPERATOR df.@>  (FUNCTION = df.loop_prefix_op, RIGHTARG = text);
 -- in preorder, so the number in an error is the node's number everywhere.
 -- Callers fix the search_path: the trigger on df._instances and df.explain.
 
-CREATE FUNCTION df._bad_node(p_node integer, p_message text, p_state text DEFAULT '22023') RETURNS void
-LANGUAGE plpgsql IMMUTABLE AS $$
+CREATE FUNCTION df._bad_node(p_node integer, p_message text, p_state text DEFAULT '22023', p_hint text DEFAULT NULL)
+RETURNS void LANGUAGE plpgsql IMMUTABLE AS $$
 BEGIN
-    RAISE EXCEPTION USING ERRCODE = p_state, MESSAGE = p_message,
-        DETAIL = 'At node ' || lpad(to_hex(p_node), 8, '0') || ', number ' || p_node || ' of the graph in preorder.';
+    PERFORM df._refuse(json_strip_nulls(json_build_object('sqlstate', p_state, 'message', p_message, 'hint', p_hint,
+        'detail', 'At node ' || lpad(to_hex(p_node), 8, '0') || ', number ' || p_node || ' of the graph in preorder.'))::text);
 END $$;
 
 -- The query of these node types is itself JSON.
@@ -331,21 +332,31 @@ DECLARE
 BEGIN
     IF p_node ? 'query' AND jsonb_typeof(p_node -> 'query') NOT IN ('string', 'null') THEN
         PERFORM df._bad_node(p_number, 'query of ' || p_type || ' must be a string');
-    ELSIF p_node ? 'condition_node' AND p_type NOT IN ('IF', 'LOOP') THEN
+    ELSIF p_node ? 'condition_node' AND p_type NOT IN ('IF', 'LOOP', 'MAP') THEN
         PERFORM df._bad_node(p_number, 'a ' || p_type || ' node takes no condition_node');
-    ELSIF p_node ? 'extra_nodes' AND p_type NOT IN ('JOIN', 'RACE') THEN
-        PERFORM df._bad_node(p_number, 'a ' || p_type || ' node takes no extra_nodes');
-    ELSIF p_type IN ('THEN', 'JOIN', 'RACE') AND NOT (p_node ? 'left_node' AND p_node ? 'right_node') THEN
+    ELSIF p_node ? 'extra_nodes' AND (p_type NOT IN ('JOIN', 'RACE', 'ANY', 'TRANSACTION') OR NOT p_node ? 'right_node') THEN
+        PERFORM df._bad_node(p_number, 'a ' || p_type || ' node takes no extra_nodes'
+            || CASE WHEN p_type IN ('JOIN', 'RACE', 'ANY', 'TRANSACTION') THEN ' without right_node' ELSE '' END);
+    ELSIF p_type IN ('THEN', 'RACE', 'CATCH', 'FINALLY', 'COMPENSATE') AND NOT p_node ?& '{left_node,right_node}' THEN
         PERFORM df._bad_node(p_number, 'a ' || p_type || ' node needs left_node and right_node');
-    ELSIF p_type IN ('IF', 'LOOP') AND NOT p_node ? 'left_node' THEN
+    ELSIF p_type IN ('IF', 'LOOP', 'JOIN', 'ANY', 'TRANSACTION', 'RETRY', 'TIMEOUT', 'SAGA', 'MAP') AND NOT p_node ? 'left_node' THEN
         PERFORM df._bad_node(p_number, 'a ' || p_type || ' node needs left_node');
+    ELSIF p_type IN ('RETRY', 'TIMEOUT', 'SAGA', 'MAP') AND p_node ? 'right_node' THEN
+        PERFORM df._bad_node(p_number, 'a ' || p_type || ' node takes no right_node');
+    ELSIF p_type = 'MAP' AND (p_node -> 'condition_node' ->> 'node_type' = 'SQL') IS NOT TRUE THEN
+        PERFORM df._bad_node(p_number, 'the source of df.map() must be a SQL query', '0A000',
+            'Its rows are the items: the body runs once for each.');
     END IF;
     IF p_type = 'SQL' AND v_query IS NULL THEN
         PERFORM df._bad_node(p_number, 'a SQL node needs a query');
+    ELSIF p_type = 'SLEEP' AND starts_with(v_query, 'P') AND df._duration_problem(v_query) IS NULL THEN
+        NULL;
     ELSIF p_type = 'SLEEP' AND (v_query !~ '^[0-9]{1,11}$' OR v_query::bigint > 31557600000) IS NOT FALSE THEN
         PERFORM df._bad_node(p_number, format('sleep duration must be non-negative and at most 1000 years, got %s',
                                               coalesce(quote_literal(v_query), 'none')));
-    ELSIF p_type NOT IN ('SQL', 'SLEEP') AND (v_query IS NOT NULL OR p_type IN ('SIGNAL', 'WAIT_SCHEDULE', 'HTTP', 'HTTP_MULTIPART')) THEN
+    ELSIF p_type NOT IN ('SQL', 'SLEEP', 'SLEEP_UNTIL') AND (v_query IS NOT NULL OR p_type IN (
+        'SIGNAL', 'WAIT_SCHEDULE', 'HTTP', 'HTTP_MULTIPART', 'RETRY', 'TIMEOUT', 'MAP', 'WAIT_CONDITION'))
+    THEN
         v_config := df._node_config(p_number, p_type, v_query);
     END IF;
     IF p_type = 'IF' AND NOT p_node ? 'condition_node' THEN
@@ -364,6 +375,63 @@ BEGIN
             df._cron_problem(coalesce(v_config ->> 'cron_expr', ''))));
     ELSIF p_type IN ('HTTP', 'HTTP_MULTIPART') AND df._http_problem(p_type, v_config) IS NOT NULL THEN
         PERFORM df._bad_node(p_number, df._http_problem(p_type, v_config));
+    ELSIF df._failures_problem(p_type, v_query, v_config) IS NOT NULL THEN
+        PERFORM df._bad_node(p_number, df._failures_problem(p_type, v_query, v_config));
+    END IF;
+END $$;
+
+-- What of the nodes around a node matters to it.
+CREATE TYPE df._around_node AS (
+    level    integer,   -- a chain of THEN counts as one
+    leaves   text,      -- what a BREAK here leaves: loop, or what it cannot leave; NULL: nothing is around it
+    repeats  text,      -- what runs a COMPENSATE here again and again, without a SAGA between
+    sql_only boolean    -- a TRANSACTION is right above
+);
+
+CREATE FUNCTION df._around_child(p_around df._around_node, p_type text, p_slot text, p_child text) RETURNS df._around_node
+LANGUAGE plpgsql IMMUTABLE AS $$
+DECLARE
+    v_inside df._around_node := p_around;
+    v_wall   text := CASE
+        WHEN p_type = 'MAP' THEN 'df.map()'
+        WHEN p_type = 'ANY' THEN 'df.any()'
+        WHEN p_type = 'FINALLY' AND p_slot = 'right_node' THEN 'the cleanup of df.finally()'
+        WHEN p_type = 'COMPENSATE' AND p_slot = 'right_node' THEN 'the undo of df.compensate()' END;
+BEGIN
+    v_inside.level := p_around.level + CASE WHEN p_type = 'THEN' AND p_child = 'THEN' THEN 0 ELSE 1 END;
+    v_inside.sql_only := p_type = 'TRANSACTION';
+    IF p_type = 'LOOP' THEN
+        v_inside.leaves := 'loop';
+    ELSIF p_around.leaves IS NOT NULL THEN
+        v_inside.leaves := coalesce(v_wall, p_around.leaves);
+    END IF;
+    IF p_type = 'SAGA' THEN
+        v_inside.repeats := NULL;
+    ELSIF p_type IN ('LOOP', 'RETRY', 'MAP') THEN
+        v_inside.repeats := p_type;
+    END IF;
+    RETURN v_inside;
+END $$;
+
+CREATE FUNCTION df._check_place(p_number integer, p_type text, p_around df._around_node) RETURNS void
+LANGUAGE plpgsql IMMUTABLE AS $$
+BEGIN
+    IF p_around.level > 256 THEN
+        PERFORM df._bad_node(p_number, 'durable function exceeds the maximum nesting depth of 256', '54000');
+    ELSIF p_number > 10000 THEN
+        PERFORM df._bad_node(p_number, 'durable function exceeds the maximum node count of 10000', '54000');
+    ELSIF p_type = 'BREAK' AND p_around.leaves IS NULL THEN
+        PERFORM df._bad_node(p_number, 'df.break() is used outside of a loop');
+    ELSIF p_type = 'BREAK' AND p_around.leaves <> 'loop' THEN
+        PERFORM df._bad_node(p_number, format('df.break() cannot leave %s', p_around.leaves), '0A000',
+            'Its loop must be inside, too.');
+    ELSIF p_type = 'COMPENSATE' AND p_around.repeats IS NOT NULL THEN
+        PERFORM df._bad_node(p_number, format('df.compensate() cannot be in %s, where it would run again and again',
+            CASE p_around.repeats WHEN 'LOOP' THEN 'a loop' WHEN 'RETRY' THEN 'df.retry()' ELSE 'df.map()' END), '0A000',
+            'Put df.saga() around it, inside what is repeated.');
+    ELSIF p_around.sql_only AND p_type <> 'SQL' THEN
+        PERFORM df._bad_node(p_number, format('only SQL steps can be in df.transaction(), not %s', p_type), '0A000',
+            'Everything in it is one transaction of one session. Put waits, calls and choices around it.');
     END IF;
 END $$;
 
@@ -371,21 +439,18 @@ CREATE FUNCTION df._check_graph(p_graph json) RETURNS void
 LANGUAGE plpgsql IMMUTABLE AS $$
 DECLARE
     v_stack  jsonb[]   := ARRAY[p_graph::jsonb];
-    v_levels integer[] := ARRAY[1];      -- a chain of THEN counts as one
-    v_loops  integer[] := ARRAY[0];      -- loops around the node
+    v_around df._around_node[] := ARRAY[ROW(1, NULL, NULL, false)::df._around_node];
     v_top    integer   := 1;
     v_number integer   := 0;
     v_node   jsonb;
     v_child  jsonb;
     v_type   text;
-    v_level  integer;
-    v_loop   integer;
+    v_here   df._around_node;
     v_key    text;
 BEGIN
     WHILE v_top > 0 LOOP
         v_node := v_stack[v_top];
-        v_level := v_levels[v_top];
-        v_loop := v_loops[v_top];
+        v_here := v_around[v_top];
         v_top := v_top - 1;
         v_number := v_number + 1;
         IF jsonb_typeof(v_node) <> 'object' THEN
@@ -396,12 +461,9 @@ BEGIN
             PERFORM df._bad_node(v_number, format('Unknown node_type ''%s''', v_type));
         ELSIF v_type IS NULL THEN
             PERFORM df._bad_node(v_number, 'a node needs a node_type');
-        ELSIF v_level > 256 THEN
-            PERFORM df._bad_node(v_number, 'durable function exceeds the maximum nesting depth of 256', '54000');
-        ELSIF v_number > 10000 THEN
-            PERFORM df._bad_node(v_number, 'durable function exceeds the maximum node count of 10000', '54000');
-        ELSIF v_type = 'BREAK' AND v_loop = 0 THEN
-            PERFORM df._bad_node(v_number, 'df.break() is used outside of a loop');
+        END IF;
+        IF v_number > 10000 OR v_here.level > 256 OR v_here.sql_only OR v_type IN ('BREAK', 'COMPENSATE') THEN
+            PERFORM df._check_place(v_number, v_type, v_here);
         END IF;
         -- the common leaf first
         IF v_type <> 'SQL' OR jsonb_typeof(v_node -> 'query') IS DISTINCT FROM 'string'
@@ -412,9 +474,6 @@ BEGIN
         IF v_node ? 'result_name' THEN
             PERFORM df._checked_name(v_node ->> 'result_name');
         END IF;
-        IF v_type = 'LOOP' THEN
-            v_loop := v_loop + 1;
-        END IF;
         IF v_node ? 'extra_nodes' THEN
             v_child := v_node -> 'extra_nodes';
             IF jsonb_typeof(v_child) <> 'array' OR jsonb_path_exists(v_child, 'strict $[*] ? (@.type() != "object")') THEN
@@ -423,8 +482,7 @@ BEGIN
             FOR i IN REVERSE jsonb_array_length(v_child) - 1 .. 0 LOOP
                 v_top := v_top + 1;
                 v_stack[v_top] := v_child -> i;
-                v_levels[v_top] := v_level + 1;
-                v_loops[v_top] := v_loop;
+                v_around[v_top] := df._around_child(v_here, v_type, 'extra_nodes', NULL);
             END LOOP;
         END IF;
         -- pushed last to first, so that they come off in preorder
@@ -435,8 +493,7 @@ BEGIN
                 v_child := v_node -> v_key;
                 v_top := v_top + 1;
                 v_stack[v_top] := v_child;
-                v_levels[v_top] := v_level + CASE WHEN v_type = 'THEN' AND v_child ->> 'node_type' = 'THEN' THEN 0 ELSE 1 END;
-                v_loops[v_top] := v_loop;
+                v_around[v_top] := df._around_child(v_here, v_type, v_key, v_child ->> 'node_type');
             END IF;
         END LOOP;
     END LOOP;
