@@ -11,6 +11,7 @@ that was answered up to the first ancestor that is not finished.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import islice
 
 from durproxy.engine.core.actions import (
     Abandon,
@@ -97,6 +98,18 @@ class Execution:
                 self._decided_races.add(innermost.key)
         self._propagate(activation, activation.told(event))
         return self._taken()
+
+    def following(self, action: RunStep, most: int) -> list[RunStep]:
+        """The steps that come next in the sequence of `action`, whatever its result will be.
+
+        They may be sent together with it: nothing reads a result inside, but that of the last one.
+        Each is asked for again, equal to what is told here, when the one before has succeeded.
+        """
+        activation, _ = self._live[action.key]
+        sequence = activation.parent
+        if not isinstance(sequence, Sequence) or action.node.use is not Use.NOBODY:
+            return []
+        return list(islice(sequence.ahead(), most))
 
     @property
     def pending(self) -> int:

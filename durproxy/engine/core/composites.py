@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from durproxy.engine.core.actions import Decision, Event, RecordFailure
+from collections.abc import Iterator
+
+from durproxy.engine.core.actions import Decision, Event, RecordFailure, RunStep
 from durproxy.engine.core.activation import NULL, Activation, End, Outcome
-from durproxy.engine.core.states import StepError, StepResult
+from durproxy.engine.core.graph import NodeType, Use
+from durproxy.engine.core.states import Key, StepError, StepResult
 from durproxy.engine.core.truth import has_rows, is_true
 
 
@@ -24,6 +27,19 @@ class Sequence(Activation):
 
     def passes_up(self, child: Activation) -> Decision | bool:
         return self.index == len(self.node.branches) - 1
+
+    def ahead(self) -> Iterator[RunStep]:
+        """The steps after the one under way, up to the first whose result something reads."""
+        steps = self.node.branches
+        for index in range(self.index + 1, len(steps)):
+            step = steps[index]
+            if step.type is not NodeType.SQL:
+                return
+            decides = self.decision() if index == len(steps) - 1 else None
+            key = Key(step.number, self.key.path)
+            yield RunStep(key, self.scopes, step, self.environment, decides)
+            if step.use is not Use.NOBODY:
+                return
 
     def _run(self, outcome: Outcome | None) -> Outcome | None:
         steps = self.node.branches
