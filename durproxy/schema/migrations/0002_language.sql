@@ -349,8 +349,10 @@ BEGIN
     END IF;
     IF p_type = 'SQL' AND v_query IS NULL THEN
         PERFORM df._bad_node(p_number, 'a SQL node needs a query');
-    ELSIF p_type = 'SLEEP' AND starts_with(v_query, 'P') AND df._duration_problem(v_query) IS NULL THEN
-        NULL;
+    ELSIF p_type = 'SLEEP' AND starts_with(v_query, 'P') THEN
+        IF df._duration_problem(v_query) IS NOT NULL THEN
+            PERFORM df._bad_node(p_number, df._duration_problem(v_query));
+        END IF;
     ELSIF p_type = 'SLEEP' AND (v_query !~ '^[0-9]{1,11}$' OR v_query::bigint > 31557600000) IS NOT FALSE THEN
         PERFORM df._bad_node(p_number, format('sleep duration must be non-negative and at most 1000 years, got %s',
                                               coalesce(quote_literal(v_query), 'none')));
