@@ -1,8 +1,10 @@
 """Where a statement speaks our language: df calls, and operators in DSL position.
 
 An operand is in DSL position when it is an operand of an operator of ours, or stands for a node
-in a df call, reached through such operators, parentheses, CASE and COALESCE results. Never
-through ``||``, a cast or another function: there ``&``, ``|`` and ``@>`` keep their usual meaning.
+in a df call, reached through such operators, parentheses, arrays, CASE and COALESCE results. Never
+through ``||``, a cast or another function: there ``&``, ``|``, ``@>`` and ``<->`` keep their usual
+meaning. ``<->`` is also the distance of two texts (pg_trgm), of points and more: it is ours in DSL
+position only, and only between what can be texts.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from durproxy.rewrite.parse import Tree, children, qualified_name
 
 SCHEMA: Final = "df"
 
-#: Parameters of each function in order; a star marks those that take a node.
+#: Parameters of each function in order; a star marks those that take a node, dots any number.
 SIGNATURES: Final = {
     name: tuple(parameters.split())
     for name, parameters in {
@@ -42,14 +44,28 @@ SIGNATURES: Final = {
         "if_then_op": "condition* then_branch*",
         "if_else_op": "partial_if* else_branch*",
         "loop_prefix_op": "body*",
-        "start": "fut* label database transaction_mode",
+        "retry": "node* max_attempts backoff factor max_backoff jitter retry_on",
+        "timeout": "node* after",
+        "catch": "node* handler*",
+        "finally": "node* cleanup*",
+        "compensate": "node* undo*",
+        "saga": "node*",
+        "parallel": "nodes...*",
+        "any": "nodes...*",
+        "transaction": "nodes...*",
+        "map": "source_query* body* max_concurrency tolerate",
+        "sleep_until": "at",
+        "wait_for_condition": "query check_every",
+        "start": "fut* label database transaction_mode key start_at",
         "explain": "input*",
+        "lint": "expression* reading",
     }.items()
 }
-_NOT_NODES: Final = frozenset({"start", "explain"})
+_NOT_NODES: Final = frozenset({"start", "explain", "lint"})
+_REPEATED: Final = "...*"
 
-BINARY: Final = frozenset({"~>", "|=>", "?>", "!>", "&", "|"})
-#: Nothing else that is common has these; & | @> mean other things elsewhere.
+BINARY: Final = frozenset({"~>", "|=>", "?>", "!>", "&", "|", "<->"})
+#: Nothing else that is common has these; & | @> <-> mean other things elsewhere.
 OURS_ALONE: Final = frozenset({"~>", "|=>", "?>", "!>"})
 PREFIX: Final = "@>"
 
@@ -82,6 +98,8 @@ def find(root: Tree) -> Findings:
             stack.extend(_in_case(node))
         elif position is _Position.NODE and isinstance(node, ast.CoalesceExpr):
             stack.extend((argument, _Position.NODE) for argument in node.args or ())
+        elif position is _Position.NODE and isinstance(node, ast.A_ArrayExpr):
+            stack.extend((element, _Position.NODE) for element in node.elements or ())
         else:
             stack.extend((child, _Position.OTHER) for child in children(node))
     findings.calls.reverse()
@@ -97,14 +115,15 @@ def function_name(call: Tree) -> str | None:
 def arguments(call: Tree, function: str) -> Iterator[tuple[str, Tree]]:
     """Yield (parameter, argument) of a call of ours; the star of a node parameter included."""
     parameters = SIGNATURES.get(function, ())
-    by_name = {parameter.rstrip("*"): parameter for parameter in parameters}
+    by_name = {parameter.rstrip(_REPEATED): parameter for parameter in parameters}
+    last = parameters[-1] if parameters and parameters[-1].endswith(_REPEATED) else ""
     given: Iterable[Tree] = call.args or ()
     for index, argument in enumerate(given):
         if isinstance(argument, ast.NamedArgExpr):
             name = str(argument.name)
             yield by_name.get(name, name), argument.arg
         else:
-            yield parameters[index] if index < len(parameters) else "", argument
+            yield parameters[index] if index < len(parameters) else last, argument
 
 
 def starts(findings: Findings) -> Iterator[tuple[Tree, int, Tree]]:
@@ -146,7 +165,10 @@ def _in_operator(
     node: Tree, position: _Position, findings: Findings
 ) -> list[tuple[Tree, _Position]]:
     name = operator_name(node)
-    if name is None or not (position is _Position.NODE or _is_ours(node, name, position)):
+    is_ours = name is not None and (
+        _is_ours(node, name, position) or (position is _Position.NODE and _may_be_ours(node, name))
+    )
+    if not is_ours:
         chain = _Position.FOREIGN_CHAIN if name in ("&", "|") else _Position.OTHER
         operands = [(node.lexpr, chain), (node.rexpr, _Position.OTHER)]
     else:
@@ -167,6 +189,21 @@ def _in_case(node: Tree) -> Iterator[tuple[Tree, _Position]]:
         yield node.defresult, _Position.NODE
 
 
+def _may_be_ours(node: Tree, name: str) -> bool:
+    """Tell whether an operator in DSL position is ours: distances have operands of other types."""
+    return name != "<->" or not any(map(_is_no_text, (node.lexpr, node.rexpr)))
+
+
+def _is_no_text(node: Tree) -> bool:
+    """Tell whether an operand can neither be a text nor a node."""
+    if isinstance(node, ast.A_Const):
+        return not (node.isnull or isinstance(node.val, ast.String))
+    if isinstance(node, ast.TypeCast):
+        kind: Tree = node.typeName
+        return qualified_name(kind.names)[-1] not in ("text", "varchar")
+    return isinstance(node, ast.A_ArrayExpr | ast.RowExpr)
+
+
 def _is_ours(node: Tree, name: str, position: _Position) -> bool:
     """Tell whether an operator outside a df call can only be ours."""
     if is_qualified(node):
@@ -175,6 +212,8 @@ def _is_ours(node: Tree, name: str, position: _Position) -> bool:
         return position is not _Position.FOREIGN_CHAIN and _chain_has_node(node)
     if name == "~>":  # cube has one too, with a number on its right
         return any(map(_is_text_or_node, (node.lexpr, node.rexpr)))
+    if name == "<->":
+        return any(map(_is_node, (node.lexpr, node.rexpr)))
     return name in OURS_ALONE or _is_text_or_node(node.rexpr)
 
 

@@ -28,6 +28,10 @@ CREATE TABLE df._instances (
     database      text NOT NULL DEFAULT current_database(),
     vars          json,                            -- the role's variables as df.start found them
     submitted_by  regrole NOT NULL DEFAULT quote_ident(current_user)::regrole,
+    key           text,                            -- one instance of its role at most has it
+    start_at      timestamptz,                     -- not before then; NULL: at once
+    rerun_of      text COLLATE "C",                -- the instance whose results it began with
+    rerun_from    text,                            -- the node that it was to run again from
     status        text NOT NULL DEFAULT 'pending'
         CHECK (status IN (
             'pending',      -- -> running, cancelled
@@ -36,7 +40,15 @@ CREATE TABLE df._instances (
     ready_at      timestamptz DEFAULT clock_timestamp(),  -- claimable from then on; 'infinity': only a signal
     owner         uuid,                            -- the worker that holds it
     token         uuid,                            -- random per claim: proof of holding
-    takeovers     integer NOT NULL DEFAULT 0,      -- since it last made progress
+    -- a flood of one label or database is kept apart from the others of its role: see df._claim_1
+    lane          smallint NOT NULL GENERATED ALWAYS AS
+        ((hashtext(database || '/' || coalesce(label, '')) & 63)::smallint) STORED,
+    paused        text,                            -- why: by a user, or 'set aside: …' after too many strikes
+    trouble       text,                            -- why its last holder could not go on, until one can
+    takeovers     integer NOT NULL DEFAULT 0,      -- attempts without progress: see df._interrupted
+    strikes       integer NOT NULL DEFAULT 0,      -- those of them that nothing else can have spoiled
+    delays        integer NOT NULL DEFAULT 0,      -- times that it was put off, longer each time
+    progress_at   timestamptz,                     -- its newest checkpoint when these were counted
     created_at    timestamptz NOT NULL DEFAULT now(),
     started_at    timestamptz,
     updated_at    timestamptz NOT NULL DEFAULT now(),
@@ -44,14 +56,19 @@ CREATE TABLE df._instances (
     result        json,
     error         json,                            -- {"message", "sqlstate", "detail", "node", ...}
     CHECK ((owner IS NULL) = (token IS NULL)),
-    -- nothing can get lost: a live instance is held or ready at a time, an ended one is neither
-    CHECK (CASE WHEN status IN ('pending', 'running')
-                THEN (owner IS NULL) = (ready_at IS NOT NULL)
-                ELSE owner IS NULL AND ready_at IS NULL END)
+    -- nothing can get lost: a live instance is held, or ready at a time, or paused; an ended one is
+    -- none of these
+    CHECK (CASE WHEN status NOT IN ('pending', 'running') THEN owner IS NULL AND ready_at IS NULL
+                WHEN paused IS NOT NULL THEN ready_at IS NULL
+                ELSE (owner IS NULL) = (ready_at IS NOT NULL) END)
 );
-CREATE INDEX _instances_ready ON df._instances (ready_at) WHERE ready_at IS NOT NULL;       -- claim
+CREATE INDEX _instances_ready ON df._instances (submitted_by, lane, ready_at)               -- claim
+    WHERE ready_at IS NOT NULL;
+CREATE INDEX _instances_suspect ON df._instances (ready_at)                                 -- claim, alone
+    WHERE ready_at IS NOT NULL AND takeovers >= 2;
 CREATE INDEX _instances_owner ON df._instances (owner) WHERE owner IS NOT NULL;             -- takeover, reconcile
 CREATE INDEX _instances_list ON df._instances (submitted_by, created_at DESC, id DESC);     -- df.list_instances
+CREATE UNIQUE INDEX _instances_key ON df._instances (submitted_by, key) WHERE key IS NOT NULL;  -- df.start
 
 CREATE TABLE df._checkpoints (
     instance_id  text COLLATE "C" NOT NULL,
@@ -71,11 +88,25 @@ CREATE TABLE df._checkpoints (
     exact        text[],             -- the rows as record text, when they are referred to
     error        json,
     attempt      integer,
+    began        timestamptz NOT NULL DEFAULT statement_timestamp(),  -- a step is one statement
     at           timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (instance_id, node, path)
 );
 CREATE INDEX _checkpoints_signal ON df._checkpoints (instance_id, signal)                   -- a signal's arrival
     WHERE status = 'o' AND signal IS NOT NULL;
+
+-- Attempts of steps that failed, the newest 100 of each node: their checkpoints go away when a
+-- retry or a loop goes on.
+CREATE TABLE df._attempts (
+    instance_id  text COLLATE "C" NOT NULL,
+    node         integer NOT NULL,
+    seq          bigint GENERATED ALWAYS AS IDENTITY,
+    path         text COLLATE "C" NOT NULL,
+    error        json NOT NULL,
+    began        timestamptz NOT NULL,
+    at           timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (instance_id, node, seq)
+);
 
 CREATE TABLE df._signals (           -- the mailbox; consumed by the transaction that ends the wait
     seq          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -100,7 +131,8 @@ CREATE TABLE df._engines (
     beat           bigint NOT NULL DEFAULT 0,      -- unchanged for a lease: dead, on the observer's own clock
     started_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
     seen_at        timestamptz NOT NULL DEFAULT clock_timestamp(),
-    fmt_max        smallint NOT NULL
+    fmt_max        smallint NOT NULL,
+    alone          boolean NOT NULL DEFAULT false  -- takes suspects, and nothing else: see df._interrupted
 );
 
 -- A user's order about an instance. Nothing is ever stored: the trigger checks who asks, acts,

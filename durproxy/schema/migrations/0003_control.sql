@@ -15,11 +15,11 @@
 -- ---------------------------------------------------------------------------------------------
 -- What a role sees
 
--- The one door to df._instances: own rows, and INSERT on three columns. It gives df.start its
+-- The one door to df._instances: own rows, and INSERT on a few columns. It gives df.start its
 -- RETURNING id, which a right on the table alone would not.
 CREATE VIEW df._own WITH (security_barrier) AS
     SELECT i.id, i.graph, i.label, i.database, i.vars, i.submitted_by, i.status, i.result, i.error,
-        i.created_at, i.started_at, i.updated_at, i.completed_at
+        i.created_at, i.started_at, i.updated_at, i.completed_at, i.key, i.start_at, i.rerun_of, i.rerun_from
     FROM df._instances i
     WHERE i.submitted_by = quote_ident(current_user)::regrole;
 
@@ -76,7 +76,13 @@ BEGIN
     ELSIF length(NEW.label) > 1000 THEN
         RAISE EXCEPTION 'label of % characters is too long', length(NEW.label) USING ERRCODE = '22001',
             HINT = 'A label has at most 1000 characters.';
+    ELSIF length(NEW.key) NOT BETWEEN 1 AND 500 THEN
+        RAISE EXCEPTION 'key of % characters is not valid', length(NEW.key) USING ERRCODE = '22023',
+            HINT = 'A key has 1 to 500 characters.';
+    ELSIF NOT isfinite(NEW.start_at) THEN
+        RAISE EXCEPTION 'start_at must be finite, got "%"', NEW.start_at USING ERRCODE = '22023';
     END IF;
+    NEW.ready_at := greatest(NEW.start_at, clock_timestamp());
     IF NOT df._is_plain_graph(NEW.graph) THEN
         PERFORM df._check_graph(NEW.graph);
     END IF;
@@ -118,34 +124,6 @@ END $$;
 
 CREATE CONSTRAINT TRIGGER wake_engine AFTER INSERT ON df._instances
     DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION df._wake_engine();
-
-CREATE FUNCTION df.start(
-    fut text, label text DEFAULT NULL, database text DEFAULT NULL, transaction_mode text DEFAULT 'caller')
-RETURNS text LANGUAGE plpgsql AS $$
-DECLARE
-    v_graph pg_catalog.json;
-    v_id    pg_catalog.text;
-BEGIN
-    IF (transaction_mode OPERATOR(pg_catalog.=) 'caller') IS NOT TRUE THEN
-        IF transaction_mode OPERATOR(pg_catalog.=) 'new' THEN
-            RAISE EXCEPTION 'transaction_mode "new" is not supported yet' USING ERRCODE = '0A000',
-                HINT = 'With "caller" the instance starts when this transaction commits.';
-        END IF;
-        RAISE EXCEPTION 'invalid transaction_mode "%"', transaction_mode USING ERRCODE = '22023',
-            HINT = 'It is "caller" or "new".';
-    END IF;
-    BEGIN
-        v_graph := df._node(fut)::pg_catalog.json;
-    EXCEPTION WHEN invalid_text_representation THEN
-        RAISE EXCEPTION 'durable function is not valid JSON' USING ERRCODE = '22023',
-            DETAIL = SQLERRM,
-            HINT = '|| has the same precedence as the operators of df: put parentheses around a step that is put together with it.';
-    END;
-    INSERT INTO df._own AS o (graph, label, database)
-    VALUES (v_graph, start.label, COALESCE(start.database, pg_catalog.current_database()))
-    RETURNING o.id INTO v_id;
-    RETURN v_id;
-END $$;
 
 
 -- ---------------------------------------------------------------------------------------------
@@ -462,6 +440,6 @@ LANGUAGE sql IMMUTABLE AS $$
     SELECT ARRAY[
         'USAGE ON SCHEMA df, df_held',
         'SELECT ON df._own, df._own_listed, df._own_executions, df._own_nodes, df._described_nodes, df.instances, df.nodes, df.vars, df._worker_epoch, df._public_settings',
-        'INSERT (graph, label, database) ON df._own',
+        'INSERT (graph, label, database, key, start_at) ON df._own',
         'INSERT (verb, instance_id, name, payload) ON df._commands']
 $$;

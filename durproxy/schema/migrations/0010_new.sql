@@ -32,7 +32,8 @@ CREATE INDEX _verdicts_at ON df._verdicts (at);                                 
 -- Holds no rows: what is inserted goes to the trigger, which gives instance_id back.
 CREATE VIEW df._new WITH (security_barrier) AS
     SELECT NULL::text AS verb, NULL::text AS instance_id, NULL::text AS name, NULL::text AS payload,
-        NULL::text AS label, NULL::text AS database, NULL::regrole AS who
+        NULL::text AS label, NULL::text AS database, NULL::text AS key, NULL::timestamptz AS start_at,
+        NULL::regrole AS who
     WHERE false;
 ALTER VIEW df._new ALTER COLUMN who SET DEFAULT quote_ident(current_user)::regrole;
 
@@ -55,15 +56,57 @@ BEGIN
                 THEN least(v_setting, rtrim(v_session, 's')::numeric) ELSE v_setting END;
 END $$;
 
--- The id that an instance will have, after all checks of df.start: inserted, and undone.
-CREATE FUNCTION df._reserve(p_who regrole, p_graph text, p_label text, p_database text, OUT o_id text, OUT o_seq bigint)
+-- The id that an instance will have, after all checks of df.start: inserted, and undone. NULL: its
+-- key is taken.
+CREATE FUNCTION df._reserve(
+    p_who regrole, p_graph text, p_label text, p_database text, p_key text, p_start_at timestamptz,
+    OUT o_id text, OUT o_seq bigint)
 LANGUAGE plpgsql AS $$
 BEGIN
-    INSERT INTO df._instances (graph, label, database, submitted_by)
-    VALUES (p_graph::json, p_label, p_database, p_who) RETURNING id, seq INTO o_id, o_seq;
+    INSERT INTO df._instances (graph, label, database, key, start_at, submitted_by)
+    VALUES (p_graph::json, p_label, p_database, p_key, p_start_at, p_who)
+    ON CONFLICT (submitted_by, key) WHERE key IS NOT NULL DO NOTHING
+    RETURNING id, seq INTO o_id, o_seq;
     RAISE EXCEPTION USING ERRCODE = 'WF021';
 EXCEPTION WHEN SQLSTATE 'WF021' THEN
     NULL;
+END $$;
+
+-- The same key with another durable function is more likely a mistake than meant.
+CREATE FUNCTION df._tell_of_key(p_instance text, p_key text, p_same boolean) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    IF NOT p_same THEN
+        RAISE NOTICE 'key "%" belongs to instance "%", which runs another durable function', p_key, p_instance
+            USING HINT = 'Nothing was started. The key is free again when that instance is deleted.';
+    END IF;
+END $$;
+
+-- The instance that has the key after an attempt to start p_seq with it.
+CREATE FUNCTION df._owner_of_key(p_who regrole, p_key text, p_graph text, p_seq bigint) RETURNS text
+LANGUAGE plpgsql AS $$
+DECLARE
+    v_found df._instances;
+BEGIN
+    SELECT i.* INTO v_found FROM df._instances i WHERE i.submitted_by = p_who AND i.key = p_key;
+    IF v_found.created_at = now() AND pg_current_xact_id_if_assigned() IS NOT NULL THEN
+        RAISE EXCEPTION 'instance "%" was started in this transaction: commit first', v_found.id
+            USING ERRCODE = '55000', HINT = 'Or start it with transaction_mode "new", too.';
+    ELSIF v_found.id IS NOT NULL THEN
+        PERFORM df._tell_of_key(v_found.id, p_key, v_found.graph::text = p_graph);
+        RETURN v_found.id;
+    END IF;
+    BEGIN  -- the snapshot may be older than what was started: its number tells whether it is ours
+        INSERT INTO df._instances (seq, graph, submitted_by) OVERRIDING SYSTEM VALUE
+        VALUES (p_seq, p_graph::json, p_who);
+        RAISE EXCEPTION USING ERRCODE = 'WF021';
+    EXCEPTION
+        WHEN unique_violation THEN
+            RETURN lpad(to_hex(p_seq), 8, '0');
+        WHEN SQLSTATE 'WF021' OR not_null_violation THEN
+            RAISE EXCEPTION 'could not serialize access due to concurrent start with key "%"', p_key
+                USING ERRCODE = '40001', HINT = 'The transaction might succeed if retried.';
+    END;
 END $$;
 
 -- Whether the request was refused, NULL without a verdict. The last look is the one that counts.
@@ -142,9 +185,15 @@ BEGIN
     CASE NEW.verb
         WHEN 'start' THEN
             SELECT o_id, o_seq INTO NEW.instance_id, v_seq
-            FROM df._reserve(NEW.who, NEW.payload, NEW.label, NEW.database);
-            PERFORM df._ask_proxy(NEW.who, 'start', json_build_object(
-                'seq', v_seq, 'graph', NEW.payload::json, 'label', NEW.label, 'database', NEW.database));
+            FROM df._reserve(NEW.who, NEW.payload, NEW.label, NEW.database, NEW.key, NEW.start_at);
+            IF v_seq IS NOT NULL THEN
+                PERFORM df._ask_proxy(NEW.who, 'start', json_build_object(
+                    'seq', v_seq, 'graph', NEW.payload::json, 'label', NEW.label, 'database', NEW.database,
+                    'key', NEW.key, 'start_at', NEW.start_at));
+            END IF;
+            IF NEW.key IS NOT NULL THEN
+                NEW.instance_id := df._owner_of_key(NEW.who, NEW.key, NEW.payload, v_seq);
+            END IF;
         WHEN 'signal' THEN
             IF EXISTS (SELECT 1 FROM df._instances i WHERE i.id = NEW.instance_id AND i.submitted_by = NEW.who
                            AND i.created_at = now() AND pg_current_xact_id_if_assigned() IS NOT NULL) THEN
@@ -183,8 +232,13 @@ BEGIN
     END IF;
     v_order := convert_from(decode(p_payload, 'base64'), getdatabaseencoding())::json;
     IF p_verb = 'start' THEN
-        INSERT INTO df._instances (seq, graph, label, database, submitted_by) OVERRIDING SYSTEM VALUE
-        VALUES ((v_order ->> 'seq')::bigint, v_order -> 'graph', v_order ->> 'label', v_order ->> 'database', p_who::regrole);
+        -- another start with the key may be under way; who asked gives up at the deadline
+        PERFORM set_config('lock_timeout', greatest(1, least(60000,
+            (p_deadline - extract(epoch FROM clock_timestamp()) * 1000000)::bigint / 1000))::text, true);
+        INSERT INTO df._instances (seq, graph, label, database, key, start_at, submitted_by) OVERRIDING SYSTEM VALUE
+        VALUES ((v_order ->> 'seq')::bigint, v_order -> 'graph', v_order ->> 'label', v_order ->> 'database',
+            v_order ->> 'key', (v_order ->> 'start_at')::timestamptz, p_who::regrole)
+        ON CONFLICT (submitted_by, key) WHERE key IS NOT NULL DO NOTHING;
     ELSE
         PERFORM df._do_signal(p_who::regrole, v_order ->> 'instance', v_order ->> 'name', v_order ->> 'data');
     END IF;
@@ -212,13 +266,18 @@ BEGIN
     RETURN p_mode OPERATOR(pg_catalog.=) 'new';
 END $$;
 
-CREATE OR REPLACE FUNCTION df.start(
-    fut text, label text DEFAULT NULL, database text DEFAULT NULL, transaction_mode text DEFAULT 'caller')
+-- Of one key there is one instance: whoever comes second waits for the first's transaction, and gets
+-- its id, or starts when that has rolled back.
+CREATE FUNCTION df.start(
+    fut text, label text DEFAULT NULL, database text DEFAULT NULL, transaction_mode text DEFAULT 'caller',
+    key text DEFAULT NULL, start_at timestamptz DEFAULT NULL)
 RETURNS text LANGUAGE plpgsql AS $$
+#variable_conflict use_column
 DECLARE
     v_new   CONSTANT boolean := df._is_new(transaction_mode);
     v_graph pg_catalog.json;
     v_id    pg_catalog.text;
+    v_same  boolean;
 BEGIN
     BEGIN
         v_graph := df._node(fut)::pg_catalog.json;
@@ -228,14 +287,28 @@ BEGIN
             HINT = '|| has the same precedence as the operators of df: put parentheses around a step that is put together with it.';
     END;
     IF v_new THEN
-        INSERT INTO df._new AS n (verb, payload, label, database)
-        VALUES ('start', v_graph::pg_catalog.text, start.label, COALESCE(start.database, pg_catalog.current_database()))
+        INSERT INTO df._new AS n (verb, payload, label, database, key, start_at)
+        VALUES ('start', v_graph::pg_catalog.text, start.label,
+            COALESCE(start.database, pg_catalog.current_database()), start.key, start.start_at)
         RETURNING n.instance_id INTO v_id;
-    ELSE
-        INSERT INTO df._own AS o (graph, label, database)
-        VALUES (v_graph, start.label, COALESCE(start.database, pg_catalog.current_database()))
+        RETURN v_id;
+    END IF;
+    IF start.key IS NULL THEN
+        INSERT INTO df._own AS o (graph, label, database, start_at)
+        VALUES (v_graph, start.label, COALESCE(start.database, pg_catalog.current_database()), start.start_at)
         RETURNING o.id INTO v_id;
     END IF;
+    WHILE v_id IS NULL LOOP
+        INSERT INTO df._own AS o (graph, label, database, key, start_at)
+        VALUES (v_graph, start.label, COALESCE(start.database, pg_catalog.current_database()), start.key, start.start_at)
+        ON CONFLICT (submitted_by, key) WHERE key IS NOT NULL DO NOTHING
+        RETURNING o.id INTO v_id;
+        IF v_id IS NULL THEN
+            SELECT o.id, o.graph::pg_catalog.text OPERATOR(pg_catalog.=) v_graph::pg_catalog.text
+            INTO v_id, v_same FROM df._own o WHERE o.key OPERATOR(pg_catalog.=) start.key;
+            PERFORM df._tell_of_key(v_id, start.key, v_same);
+        END IF;
+    END LOOP;
     RETURN v_id;
 END $$;
 
@@ -268,8 +341,8 @@ LANGUAGE sql IMMUTABLE AS $$
     SELECT ARRAY[
         'USAGE ON SCHEMA df, df_held',
         'SELECT ON df._own, df._own_listed, df._own_executions, df._own_nodes, df._described_nodes, df.instances, df.nodes, df.vars, df._worker_epoch, df._public_settings',
-        'INSERT (graph, label, database) ON df._own',
+        'INSERT (graph, label, database, key, start_at) ON df._own',
         'INSERT (verb, instance_id, name, payload) ON df._commands',
-        'INSERT (verb, instance_id, name, payload, label, database) ON df._new',
+        'INSERT (verb, instance_id, name, payload, label, database, key, start_at) ON df._new',
         'SELECT (instance_id) ON df._new']
 $$;
