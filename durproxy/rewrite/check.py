@@ -14,8 +14,9 @@ from typing import Any
 from durproxy.engine.core import lexer
 from durproxy.engine.core.graph import as_statement
 from durproxy.engine.core.lexer import TokenKind
+from durproxy.engine.core.problem import Problem
 from durproxy.engine.core.references import find_references
-from durproxy.engine.core.validate import Problem, children, numbered, validate
+from durproxy.engine.core.validate import children, numbered, validate
 from durproxy.rewrite.literals import position_in_literal, string_tokens, value
 from durproxy.rewrite.parenthesised import IN_A_LINE, parenthesised, relies_on_precedence
 from durproxy.rewrite.parse import SyntaxFault, TooLong, Tree, parse
@@ -50,7 +51,7 @@ def check(text: str, start: int, expression: Tree, place: Place) -> Fault | None
     reading = read(expression)
     if reading.problems:
         operator, problem = reading.problems[0]
-        return _fault(problem, operator.location, None, place)
+        return _fault(problem, getattr(operator, "location", None), None, place)
     if reading.graph is None:
         return None
     nodes = list(numbered(reading.graph))

@@ -1,8 +1,9 @@
 """How an expression of ours reads: with all its parentheses.
 
 Every operator of ours has the one precedence that Postgres gives to such operators, from the left;
-elsewhere ``&`` and ``|`` are described as binding tighter than the others. The tree has lost the
-writer's own parentheses, so what was left to precedence is told from the tokens.
+elsewhere ``&`` and ``|`` are described as binding tighter than the others, and ``<->`` looks as if it
+did. The tree has lost the writer's own parentheses, so what was left to precedence is told from the
+tokens.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from durproxy.rewrite.parse import Tree, qualified_name
 
 _LEFT_OUT: Final = "..."
 _DEEPEST: Final = 200  # levels; a reader is lost long before
-_TIGHTER_ELSEWHERE: Final = frozenset({"&", "|"})
+_TIGHTER_ELSEWHERE: Final = frozenset({"&", "|", "<->"})
 _LOOSER_ELSEWHERE: Final = frozenset({"~>", "?>", "!>"})
 _SEPARATORS: Final = frozenset({"when", "then", "else"})  # of the expressions in a CASE
 
@@ -60,7 +61,7 @@ def parenthesised(expression: Tree, brevity: Brevity = IN_FULL) -> str:
 
 
 def relies_on_precedence(text: str, start: int) -> bool:
-    """Tell whether & or | stands bare behind a looser operator, within the call at ``start``."""
+    """Tell whether &, | or <-> stands bare behind a looser operator, in the call at ``start``."""
     looser = [False]  # for each open parenthesis
     for token in lexer.tokens_from(text, start):
         mark = text[token.start : token.end]

@@ -10,25 +10,48 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 from pglast import ast
 from pglast.enums import A_Expr_Kind
 
-from durproxy.engine.core.validate import OPAQUE, Problem, name_problem
-from durproxy.rewrite.constants import UNKNOWN, Constant, Unknown, constant
+from durproxy.engine.core.placement import (
+    SQL_ONLY,
+    SQL_ONLY_HINT,
+    SQL_SOURCE,
+    SQL_SOURCE_HINT,
+)
+from durproxy.engine.core.problem import Problem
+from durproxy.engine.core.validate import OPAQUE, name_problem
+from durproxy.rewrite.configured import (
+    LEAVES,
+    Node,
+    argument,
+    as_json,
+    leaf,
+    map_config,
+    opaque,
+    retry_config,
+    timeout_config,
+)
+from durproxy.rewrite.constants import Constant, Unknown, constant
 from durproxy.rewrite.dsl import SIGNATURES, arguments, function_name, operator_name
 from durproxy.rewrite.parenthesised import IN_A_LINE, parenthesised
 from durproxy.rewrite.parse import Tree, qualified_name
 
-Node = dict[str, Any]
-
-
 _NODE_TYPES: Final = {
     *("SQL", "THEN", "IF", "JOIN", "RACE", "LOOP", "BREAK", "SLEEP", "SIGNAL"),
-    *("WAIT_SCHEDULE", "HTTP", "HTTP_MULTIPART"),
+    *("WAIT_SCHEDULE", "HTTP", "HTTP_MULTIPART", "RETRY", "TIMEOUT", "CATCH", "FINALLY"),
+    *("COMPENSATE", "SAGA", "ANY", "MAP", "TRANSACTION", "SLEEP_UNTIL", "WAIT_CONDITION"),
 }
-_FUNCTION_OF: Final = {"~>": "seq", "&": "join", "|": "race", "?>": "if_then_op"}
+_FUNCTION_OF: Final = {
+    "~>": "seq",
+    "&": "join",
+    "|": "race",
+    "?>": "if_then_op",
+    "<->": "compensate",
+}
+_BRANCHING: Final = {"parallel": "JOIN", "any": "ANY", "transaction": "TRANSACTION"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +115,7 @@ class _Reader:
                 return self._located(self._call(function, expression), expression.location)
         value = constant(expression)
         if isinstance(value, Unknown):
-            return _opaque()
+            return opaque()
         return None if value is None else self._wrapped(value, expression)
 
     def _wrapped(self, text: str, source: Tree) -> Node:
@@ -104,7 +127,7 @@ class _Reader:
                 # the server takes text for a node by its beginning
                 found = {"node_type": ""} if text.startswith('{"node_type":"') else None
             if isinstance(found, dict) and found.get("node_type") is not None:
-                return found if found["node_type"] in _NODE_TYPES else _opaque()
+                return found if found["node_type"] in _NODE_TYPES else opaque()
         node = {"node_type": "SQL", "query": text}
         self._note(node, source)
         return node
@@ -131,7 +154,7 @@ class _Reader:
         if node is None or name is None:
             return None
         if isinstance(name, Unknown):
-            return _opaque()
+            return opaque()
         if name_problem(node.get("result_name")) is None:  # else the server has raised by then
             node.pop("result_name", None)  # naming again replaces the name, as the last key
             node["result_name"] = name
@@ -141,10 +164,10 @@ class _Reader:
         if left is None or right is None:
             return None
         if left["node_type"] == OPAQUE:
-            return _opaque()
+            return opaque()
         if not left.get("_partial_if"):
             self._reading.problems.append((operator, _misplaced_else(operator)))
-            return _opaque()
+            return opaque()
         name = {"result_name": left["result_name"]} if "result_name" in left else {}
         return _if(left["condition_node"], left["left_node"], right) | name
 
@@ -153,95 +176,116 @@ class _Reader:
         return None if node is None else {"node_type": "LOOP", "left_node": node}
 
     def _call(self, function: str, call: Tree) -> Node | None:
+        if function in _BRANCHING:
+            return self._branching(_BRANCHING[function], call)
         given = dict(arguments(call, function))
         if function in _BUILDERS:
             parameters = SIGNATURES[function]
             if given.keys() != set(parameters):
-                return _opaque()
+                return opaque()
             nodes = [self.node(given[parameter]) for parameter in parameters]
             return None if None in nodes else _BUILDERS[function](*nodes)
+        if function in LEAVES:
+            return LEAVES[function](given)
         reader = _SPECIAL.get(function)
-        return _opaque() if reader is None else reader(self, given)
+        return opaque() if reader is None else reader(self, given)
 
     def name_call(self, given: dict[str, Tree]) -> Node | None:
         if given.keys() != {"fut*", "name"}:
-            return _opaque()
+            return opaque()
         return self._named(self.node(given["fut*"]), constant(given["name"]))
 
     def sql_call(self, given: dict[str, Tree]) -> Node | None:
-        value = _argument(given, "query")
+        value = argument(given, "query")
         if isinstance(value, Unknown) or value is None:
-            return None if value is None else _opaque()
-        node = _leaf("SQL", value)
+            return None if value is None else opaque()
+        node = leaf("SQL", value)
         self._note(node, given["query"])
         return node
 
-    def sleep_call(self, given: dict[str, Tree]) -> Node | None:
-        value = _argument(given, "seconds")
-        if isinstance(value, Unknown):
-            return _opaque()
-        if value is None:
-            return None
-        return _leaf("SLEEP", str(int(value))) if value.lstrip("-").isdigit() else _opaque()
+    def retry_call(self, given: dict[str, Tree]) -> Node | None:
+        return self._around("RETRY", given, retry_config(given))
 
-    def break_call(self, given: dict[str, Tree]) -> Node | None:
-        value = _argument(given, "value")
-        if isinstance(value, Unknown):
-            return {"node_type": "BREAK"}
-        return _leaf("BREAK", _json({"break_value": value}))
+    def timeout_call(self, given: dict[str, Tree]) -> Node | None:
+        return self._around("TIMEOUT", given, timeout_config(given))
 
-    def signal_call(self, given: dict[str, Tree]) -> Node | None:
-        name = _argument(given, "name")
-        timeout = _argument(given, "timeout_seconds")
-        if isinstance(name, Unknown) or isinstance(timeout, Unknown):
-            return _opaque()
-        if not name or not (timeout is None or timeout.isdigit()):
-            return _opaque()  # the server raises at once
-        seconds = None if timeout is None else int(timeout)
-        return _leaf("SIGNAL", _json({"signal_name": name, "timeout_seconds": seconds}))
+    def saga_call(self, given: dict[str, Tree]) -> Node | None:
+        node = self.node(given["node*"]) if given.keys() == {"node*"} else opaque()
+        return None if node is None else {"node_type": "SAGA", "left_node": node}
 
-    def schedule_call(self, given: dict[str, Tree]) -> Node | None:
-        value = _argument(given, "cron_expr")
-        if isinstance(value, Unknown) or value is None:
-            return None if value is None else _opaque()
-        return _leaf("WAIT_SCHEDULE", _json({"cron_expr": value}))
+    def _around(self, node_type: str, given: dict[str, Tree], config: str | None) -> Node:
+        """A node with a configuration; the query is missing where only the server knows it."""
+        node = self.node(given["node*"]) if "node*" in given else None
+        if node is None:
+            return opaque()  # the server raises at once
+        head = {} if config is None else {"query": config}
+        return {"node_type": node_type, **head, "left_node": node}
 
-    def http_call(self, given: dict[str, Tree]) -> Node | None:
-        return _http("HTTP", given, "body", _argument(given, "body"))
+    def map_call(self, given: dict[str, Tree]) -> Node | None:
+        source = self.node(given["source_query*"]) if "source_query*" in given else None
+        body = self.node(given["body*"]) if "body*" in given else None
+        if source is None or body is None:
+            return opaque()  # the server raises at once
+        self._only_sql(source, given["source_query*"], SQL_SOURCE, SQL_SOURCE_HINT)
+        config = map_config(given)
+        head = {} if config is None else {"query": config}
+        return {"node_type": "MAP", **head, "condition_node": source, "left_node": body}
 
-    def multipart_call(self, given: dict[str, Tree]) -> Node | None:
-        return _http("HTTP_MULTIPART", given, "parts", _json_argument(given, "parts"))
+    def _branching(self, node_type: str, call: Tree) -> Node | None:
+        """A node with any number of children, each an argument or an element of one array."""
+        given: tuple[Tree, ...] = call.args or ()
+        if call.func_variadic:
+            given = (given[0].elements or ()) if isinstance(given[0], ast.A_ArrayExpr) else ()
+        nodes = [self.node(argument) for argument in given]
+        if not nodes or None in nodes:
+            return opaque()  # the server raises at once, or knows
+        if node_type == "TRANSACTION":
+            for node, argument in zip(nodes, given, strict=True):
+                self._only_sql(node, argument, SQL_ONLY, SQL_ONLY_HINT)
+        left, *others = nodes
+        made: Node = {"node_type": node_type, "left_node": left}
+        if others:
+            made["right_node"] = others[0]
+        if others[1:]:
+            made["extra_nodes"] = others[1:]
+        return made
+
+    def _only_sql(self, node: Node | None, source: Tree, message: str, hint: str) -> None:
+        kind = None if node is None else node["node_type"]
+        if kind not in (None, "SQL", OPAQUE):
+            problem = Problem(0, f"{message}, not {kind}", hint, "0A000")
+            self._reading.problems.append((source, problem))
 
     def loop_call(self, given: dict[str, Tree]) -> Node | None:
         if "body*" not in given:
-            return _opaque()
+            return opaque()
         condition = self.node(given["condition*"]) if "condition*" in given else None
         body = self.node(given["body*"])
         if body is None:
-            return _opaque()  # the server raises at once
+            return opaque()  # the server raises at once
         head = {} if condition is None else {"condition_node": condition}
         return {"node_type": "LOOP", **head, "left_node": body}
 
     def if_rows_call(self, given: dict[str, Tree]) -> Node | None:
         if given.keys() != {"result_name", "then_branch*", "else_branch*"}:
-            return _opaque()
+            return opaque()
         name = constant(given["result_name"])
         then, otherwise = (self.node(given[key]) for key in ("then_branch*", "else_branch*"))
         if isinstance(name, Unknown):
-            return _opaque()
+            return opaque()
         if name is None or then is None or otherwise is None:
             return None
-        query = _json({"condition_type": "result_has_rows", "result_name": name})
-        return _leaf("IF", query) | {"left_node": then, "right_node": otherwise}
+        query = as_json({"condition_type": "result_has_rows", "result_name": name})
+        return leaf("IF", query) | {"left_node": then, "right_node": otherwise}
 
     def else_call(self, given: dict[str, Tree]) -> Node | None:
         if given.keys() != {"partial_if*", "else_branch*"}:
-            return _opaque()
+            return opaque()
         left = self.node(given["partial_if*"])
         return self._else(left, self.node(given["else_branch*"]), given["partial_if*"])
 
     def loop_prefix_call(self, given: dict[str, Tree]) -> Node | None:
-        return self._unary_loop(given["body*"]) if given.keys() == {"body*"} else _opaque()
+        return self._unary_loop(given["body*"]) if given.keys() == {"body*"} else opaque()
 
     def _check_concatenation(self, expression: Tree) -> None:
         """``'a' ~> 'b' || x`` appends to the JSON of the whole left side: never meant."""
@@ -250,64 +294,6 @@ class _Reader:
         left = expression.lexpr
         if isinstance(left, ast.A_Expr) and operator_name(left):
             self._reading.problems.append((expression, _misplaced_concatenation(expression)))
-
-
-def _argument(given: dict[str, Tree], parameter: str) -> Constant | Unknown:
-    return constant(given[parameter]) if parameter in given else None
-
-
-def _json_argument(given: dict[str, Tree], parameter: str) -> Any:
-    """The value of a jsonb argument; Unknown where it is no constant, or no JSON."""
-    expression = given.get(parameter)
-    while isinstance(expression, ast.TypeCast):
-        expression = expression.arg
-    value = None if expression is None else constant(expression)
-    try:
-        if value is None or isinstance(value, Unknown):
-            return value
-        return _in_order(json.loads(value))
-    except (ValueError, RecursionError):
-        return UNKNOWN
-
-
-def _in_order(value: Any) -> Any:
-    """JSON with the keys in jsonb's order."""
-    if isinstance(value, list):
-        return [_in_order(element) for element in value]
-    if isinstance(value, dict):
-        keys = sorted(value, key=lambda key: (len(key.encode()), key.encode()))
-        return {key: _in_order(value[key]) for key in keys}
-    return value
-
-
-def _http(node_type: str, given: dict[str, Tree], content_key: str, content: Any) -> Node:
-    """An HTTP node; what is wrong with its arguments the server says at once."""
-    config = {
-        "url": _argument(given, "url"),
-        "method": _argument(given, "method") if "method" in given else "POST",
-        content_key: content,
-        "headers": _json_argument(given, "headers"),
-        "timeout_seconds": _argument(given, "timeout_seconds"),
-    }
-    timeout = config["timeout_seconds"] if "timeout_seconds" in given else "30"
-    if any(isinstance(value, Unknown) for value in config.values()):
-        return _opaque()
-    if not (config["method"] and timeout and timeout.isdigit()):
-        return _opaque()
-    method = config["method"].upper()
-    return _leaf(node_type, _json(config | {"method": method, "timeout_seconds": int(timeout)}))
-
-
-def _opaque() -> Node:
-    return {"node_type": OPAQUE}
-
-
-def _leaf(node_type: str, query: str) -> Node:
-    return {"node_type": node_type, "query": query}
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def _pair(node_type: str) -> Callable[..., Node]:
@@ -344,21 +330,22 @@ _BUILDERS: Final[dict[str, Callable[..., Node]]] = {
     "if": _if,
     "if_then_op": _partial_if,
     "join3": _join3,
+    "catch": _pair("CATCH"),
+    "finally": _pair("FINALLY"),
+    "compensate": _pair("COMPENSATE"),
 }
 _SPECIAL: Final[dict[str, Callable[[_Reader, dict[str, Tree]], Node | None]]] = {
     "as": _Reader.name_call,
     "as_op": _Reader.name_call,
     "sql": _Reader.sql_call,
-    "sleep": _Reader.sleep_call,
-    "break": _Reader.break_call,
-    "wait_for_schedule": _Reader.schedule_call,
-    "wait_for_signal": _Reader.signal_call,
-    "http": _Reader.http_call,
-    "http_multipart": _Reader.multipart_call,
     "loop": _Reader.loop_call,
     "if_rows": _Reader.if_rows_call,
     "if_else_op": _Reader.else_call,
     "loop_prefix_op": _Reader.loop_prefix_call,
+    "retry": _Reader.retry_call,
+    "timeout": _Reader.timeout_call,
+    "saga": _Reader.saga_call,
+    "map": _Reader.map_call,
 }
 
 

@@ -1,4 +1,4 @@
-"""What can be said of a graph before it runs: limits, names, and breaks.
+"""What can be said of a graph before it runs: limits, names, and where nodes may stand.
 
 A name that no way through the graph can have bound is refused; one that is bound on some ways
 only is left to run time. How names travel:
@@ -6,6 +6,8 @@ only is left to run time. How names travel:
 - a step sees what earlier steps of its sequence bound, and what was bound before the sequence;
 - branches begin with a copy, a sibling's names are invisible; afterwards all of them may be bound;
 - a round of a loop sees what any step of the loop bound in the round before;
+- the handler of a CATCH sees what its body may have bound, and `error`; the body of a MAP sees
+  `item`, and keeps what it binds; so do the steps of a TRANSACTION, an undo and a cleanup;
 - behind an OPAQUE subtree, which only the server can read, any name may be bound.
 
 A chain of THENs counts as one level, however it is nested, and is walked without recursion.
@@ -16,11 +18,13 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from durproxy.engine.core.http_config import find_http_references
+from durproxy.engine.core.placement import placement_problems
+from durproxy.engine.core.problem import Problem
 from durproxy.engine.core.references import (
     Reference,
     ReferenceKind,
@@ -36,15 +40,11 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _CHILDREN = ("condition_node", "left_node", "right_node")
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """What is wrong at a node; ``position`` is a 0-based character of the node's own text."""
-
-    node: int
-    message: str
-    hint: str | None = None
-    sqlstate: str = "22023"
-    position: int | None = None
+#: Names that a construct gives to what is inside it.
+_GIVEN: Final = {
+    "error": "The handler of df.catch() has it.",
+    "item": "The body of df.map() has it.",
+}
 
 
 def name_problem(name: object) -> tuple[str, str | None] | None:
@@ -59,15 +59,6 @@ def name_problem(name: object) -> tuple[str, str | None] | None:
     )
 
 
-def find_problems(text: str) -> list[Problem]:
-    """Return what is wrong with a graph's JSON text; nothing if it is no graph at all."""
-    try:
-        graph = json.loads(text)
-    except (ValueError, RecursionError):
-        return []
-    return validate(graph) if isinstance(graph, dict) else []
-
-
 def validate(graph: dict[str, Any]) -> list[Problem]:
     """Return what is wrong with a graph, in the order of its nodes."""
     numbers: dict[int, int] = {}
@@ -75,8 +66,9 @@ def validate(graph: dict[str, Any]) -> list[Problem]:
     if problem is not None:
         return [problem]
     check = _Check(numbers, _bound_names(graph))
-    check.visit(graph, _Names(), in_loop=False)
-    return sorted(check.problems, key=lambda p: p.node)
+    check.visit(graph, _Names())
+    problems = (*placement_problems(graph), *check.problems)
+    return sorted(problems, key=lambda p: p.node)
 
 
 def numbered(graph: dict[str, Any]) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -158,33 +150,55 @@ class _Check:
         self._numbers = numbers
         self._everywhere = everywhere
 
-    def visit(self, node: dict[str, Any], names: _Names, *, in_loop: bool) -> None:
+    def visit(self, node: dict[str, Any], names: _Names) -> None:
         """Check a node; ``names`` is what may be bound before it, and becomes what is after it."""
         match node.get("node_type"):
             case "THEN":
-                self._sequence(node, names, in_loop)
+                self._sequence(node, names)
                 return
             case "IF":
-                self._if(node, names, in_loop)
-            case "JOIN" | "RACE":
-                self._branches(list(children(node)), names, in_loop)
+                self._if(node, names)
+            case "JOIN" | "RACE" | "ANY":
+                self._branches(list(children(node)), names)
             case "LOOP":
                 self._loop(node, names)
-            case "BREAK":
-                self._break(node, names, in_loop)
-            case "SQL":
-                self._references(node, names, find_references(str(node.get("query", ""))))
-            case "HTTP" | "HTTP_MULTIPART":
-                # of texts inside the configuration, so positions in the node's text are unknown
-                references = find_http_references(_config(node))
-                self._references(node, names, references, positions=False)
+            case "CATCH":
+                self._catch(node, names)
+            case "MAP":
+                self._map(node, names)
+            case "COMPENSATE" | "FINALLY":
+                self._ended(node, names)
+            case "TRANSACTION":
+                self._visit_all(children(node), names.copy())
+            case "RETRY" | "TIMEOUT" | "SAGA":
+                self._visit_all(children(node), names)
             case other if other == OPAQUE:
                 names.anything = True
             case _:
-                pass
+                self._leaf(node, names)
         self._bind(node, names)
 
-    def _sequence(self, node: dict[str, Any], names: _Names, in_loop: bool) -> None:
+    def _visit_all(self, nodes: Iterable[dict[str, Any]], names: _Names) -> None:
+        for node in nodes:
+            self.visit(node, names)
+
+    def _leaf(self, node: dict[str, Any], names: _Names) -> None:
+        match node.get("node_type"):
+            case "SQL":
+                self._references(node, names, find_references(str(node.get("query", ""))))
+            case "WAIT_CONDITION":
+                # of a text inside the configuration, so positions in the node's text are unknown
+                references = find_references(str(_config(node).get("query", "")))
+                self._references(node, names, references, positions=False)
+            case "HTTP" | "HTTP_MULTIPART":
+                references = find_http_references(_config(node))
+                self._references(node, names, references, positions=False, text=True)
+            case "BREAK":
+                value = _config(node).get("break_value")
+                references = find_text_references(value) if isinstance(value, str) else ()
+                self._references(node, names, references, positions=False, text=True)
+
+    def _sequence(self, node: dict[str, Any], names: _Names) -> None:
         """Walk a chain of THENs; a name that one carries is bound after its last element."""
         stack: list[tuple[dict[str, Any], bool]] = [(node, True)]
         while stack:
@@ -192,30 +206,29 @@ class _Check:
             if not opens:
                 self._bind(element, names)
             elif element.get("node_type") != "THEN":
-                self.visit(element, names, in_loop=in_loop)
+                self.visit(element, names)
             else:
                 stack.append((element, False))
                 stack.extend((child, True) for child in reversed(list(children(element))))
 
-    def _if(self, node: dict[str, Any], names: _Names, in_loop: bool) -> None:
+    def _if(self, node: dict[str, Any], names: _Names) -> None:
         condition = node.get("condition_node")
         if isinstance(condition, dict):
-            self.visit(condition, names, in_loop=in_loop)
+            self.visit(condition, names)
         else:
             self._rows_condition(node, names)
-        branches = [child for child in children(node) if child is not condition]
-        self._branches(branches, names, in_loop)
+        self._branches([child for child in children(node) if child is not condition], names)
 
     def _rows_condition(self, node: dict[str, Any], names: _Names) -> None:
         name = _config(node).get("result_name")
         if isinstance(name, str) and not (names.anything or name in names.names):
             self._problem(node, *self._unbound(name, f'result name "{name}"'))
 
-    def _branches(self, branches: list[dict[str, Any]], names: _Names, in_loop: bool) -> None:
+    def _branches(self, branches: list[dict[str, Any]], names: _Names) -> None:
         after = []
         for branch in branches:
             inside = names.copy()
-            self.visit(branch, inside, in_loop=in_loop)
+            self.visit(branch, inside)
             after.append(inside)
         for inside in after:
             names.add(inside)
@@ -226,22 +239,36 @@ class _Check:
             if isinstance(part, dict):
                 names.names |= _bound_names(part).keys()
                 names.anything |= any(n.get("node_type") == OPAQUE for _, n in numbered(part))
-        if isinstance(body, dict):
-            self.visit(body, names, in_loop=True)
-        if isinstance(condition, dict):
-            self.visit(condition, names, in_loop=True)
+        for part in (body, condition):
+            if isinstance(part, dict):
+                self.visit(part, names)
 
-    def _break(self, node: dict[str, Any], names: _Names, in_loop: bool) -> None:
-        if not in_loop:
-            self._problem(
-                node,
-                "df.break() cannot be used outside of a loop",
-                "Put it inside the body of df.loop() or @>.",
-            )
-        value = _config(node).get("break_value")
-        if isinstance(value, str):
-            # of the value itself, so positions in the node's text are unknown
-            self._references(node, names, find_text_references(value), positions=False)
+    def _catch(self, node: dict[str, Any], names: _Names) -> None:
+        body, *handlers = children(node)
+        self.visit(body, names)
+        for handler in handlers:
+            inside = names.copy()
+            inside.names.add("error")
+            self.visit(handler, inside)
+            names.anything |= inside.anything
+            names.names |= inside.names & (names.names | _bound_names(handler).keys())
+
+    def _map(self, node: dict[str, Any], names: _Names) -> None:
+        for child in children(node):
+            if child is node.get("condition_node"):
+                self.visit(child, names)
+            else:
+                inside = names.copy()
+                inside.names.add("item")
+                self.visit(child, inside)
+
+    def _ended(self, node: dict[str, Any], names: _Names) -> None:
+        body, *endings = children(node)
+        self.visit(body, names)
+        inside = names.copy()
+        if isinstance(name := node.get("result_name"), str):
+            inside.names.add(name)
+        self._visit_all(endings, inside)
 
     def _references(
         self,
@@ -250,6 +277,7 @@ class _Check:
         references: tuple[Reference, ...],
         *,
         positions: bool = True,
+        text: bool = False,
     ) -> None:
         reported: set[str] = set()
         for reference in references:
@@ -262,7 +290,7 @@ class _Check:
             elif not (names.anything or reference.name in names.names):
                 message, hint, sqlstate = self._unbound(reference.name, f'"{reference}"')
                 self._problem(node, message, hint, sqlstate, position)
-            elif not positions and reference.kind is ReferenceKind.ROWS:
+            elif text and reference.kind is ReferenceKind.ROWS:
                 self._problem(node, f'"{reference}" stands for rows and cannot be used in text')
             else:
                 reported.discard(reference.name)
@@ -275,6 +303,8 @@ class _Check:
                 f"Node {number} has that name, but it runs later, or in a parallel branch.",
                 "42P02",
             )
+        if name in _GIVEN:
+            return f"{shown} does not name an earlier result", _GIVEN[name], "42P02"
         close = difflib.get_close_matches(name, self._everywhere, 1)
         hint = f'Did you mean "{close[0]}"?' if close else f"Name an earlier step: |=> '{name}'."
         return f"{shown} does not name an earlier result", hint, "42P02"

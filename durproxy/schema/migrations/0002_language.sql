@@ -409,7 +409,7 @@ BEGIN
     END IF;
     IF p_type = 'SAGA' THEN
         v_inside.repeats := NULL;
-    ELSIF p_type IN ('LOOP', 'RETRY', 'MAP') THEN
+    ELSIF p_type IN ('LOOP', 'RETRY', 'MAP') OR p_type = 'COMPENSATE' AND p_slot = 'right_node' THEN
         v_inside.repeats := p_type;
     END IF;
     RETURN v_inside;
@@ -429,7 +429,8 @@ BEGIN
             'Its loop must be inside, too.');
     ELSIF p_type = 'COMPENSATE' AND p_around.repeats IS NOT NULL THEN
         PERFORM df._bad_node(p_number, format('df.compensate() cannot be in %s, where it would run again and again',
-            CASE p_around.repeats WHEN 'LOOP' THEN 'a loop' WHEN 'RETRY' THEN 'df.retry()' ELSE 'df.map()' END), '0A000',
+            CASE p_around.repeats WHEN 'LOOP' THEN 'a loop' WHEN 'RETRY' THEN 'df.retry()' WHEN 'MAP' THEN 'df.map()'
+                ELSE 'an undo' END), '0A000',
             'Put df.saga() around it, inside what is repeated.');
     ELSIF p_around.sql_only AND p_type <> 'SQL' THEN
         PERFORM df._bad_node(p_number, format('only SQL steps can be in df.transaction(), not %s', p_type), '0A000',
