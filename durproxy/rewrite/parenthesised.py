@@ -1,9 +1,9 @@
 """How an expression of ours reads: with all its parentheses.
 
 Every operator of ours has the one precedence that Postgres gives to such operators, from the left;
-elsewhere ``&`` and ``|`` are described as binding tighter than the others, and ``<->`` looks as if it
-did. The tree has lost the writer's own parentheses, so what was left to precedence is told from the
-tokens.
+elsewhere ``&`` and ``|`` are described as binding tighter than the others, and ``<->`` looks as if
+it did. The tree has lost the writer's own parentheses, so what was left to precedence is told from
+the tokens.
 """
 
 from __future__ import annotations

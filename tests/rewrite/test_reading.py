@@ -141,10 +141,20 @@ def expressions(draw: st.DrawFn, depth: int = 4) -> str:
 
 
 def test_the_graph_is_what_the_server_builds(home: Database) -> None:
+    compare_many(home, 400)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+def test_ten_thousand_graphs_are_what_the_server_builds(home: Database) -> None:
+    compare_many(home, 10_000)
+
+
+def compare_many(home: Database, examples: int) -> None:
     with home.connect() as connection:
 
         @settings(
-            max_examples=400,
+            max_examples=examples,
             deadline=None,
             suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
         )
