@@ -11,12 +11,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+from pglast import ast
+
 from durproxy.engine.core import lexer
 from durproxy.engine.core.graph import as_statement
 from durproxy.engine.core.lexer import TokenKind
 from durproxy.engine.core.problem import Problem
 from durproxy.engine.core.references import find_references
-from durproxy.engine.core.validate import children, numbered, validate
+from durproxy.engine.core.validate import children, config_of, numbered, validate
 from durproxy.rewrite.literals import position_in_literal, string_tokens, value
 from durproxy.rewrite.parenthesised import IN_A_LINE, parenthesised, relies_on_precedence
 from durproxy.rewrite.parse import SyntaxFault, TooLong, Tree, parse
@@ -83,8 +85,29 @@ def _step_problems(nodes: list[tuple[int, dict[str, Any]]]) -> Iterator[Problem]
     for number, node in nodes:
         if node.get("node_type") == "SQL" and isinstance(node.get("query"), str):
             problem = _step_problem(number, node["query"], is_condition=id(node) in conditions)
-            if problem is not None:
-                yield problem
+        elif node.get("node_type") == "WAIT_CONDITION":
+            problem = _wait_problem(number, config_of(node).get("query"))
+        else:
+            problem = None
+        if problem is not None:
+            yield problem
+
+
+def _wait_problem(number: int, query: object) -> Problem | None:
+    """What is wrong with a query that is asked again and again; where in it is not known."""
+    if not isinstance(query, str):
+        return None
+    problem = _step_problem(number, query, is_condition=True)
+    if problem is not None:
+        return replace(problem, position=None)
+    try:
+        statements = parse(neutral(as_statement(query)))
+    except (TooLong, SyntaxFault):
+        return None
+    if len(statements) == 1 and isinstance(statements[0].stmt, ast.SelectStmt):
+        return None
+    message = "df.wait_for_condition() takes one query that changes nothing"
+    return Problem(number, message, "It is asked again and again until it is true.", "0A000")
 
 
 def _step_problem(number: int, query: str, *, is_condition: bool) -> Problem | None:

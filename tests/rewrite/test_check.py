@@ -42,15 +42,104 @@ def refused(expression: str) -> Fault:
         "'SELECT 1' |=> 'x' ~> 'CREATE TABLE t AS SELECT $x AS a'",
         "NULL",
         "''::varchar(3) ~> 'SELECT 1'",
+        "df.catch('SELECT 1' |=> 'x', 'SELECT $error.message, $error.attempt, $x?')",
+        "df.map('SELECT 1 AS a', 'SELECT $item.a' |=> 'y' ~> 'SELECT $y')",
+        "'SELECT 1' |=> 'error' ~> 'SELECT $error'",
+        "df.retry('SELECT 1' |=> 'x', 5) ~> df.timeout('SELECT $x' |=> 'y', '1 s') ~> 'SELECT $y'",
+        "('SELECT 1' |=> 'x') <-> 'SELECT $x' ~> 'SELECT $x'",
+        "df.compensate('SELECT 1', 'SELECT $x') |=> 'x'",
+        "df.finally('SELECT 1' |=> 'x', 'SELECT $x?') ~> 'SELECT $x'",
+        "df.transaction('SELECT 1' |=> 'x', 'SELECT $x') |=> 'y' ~> 'SELECT $y'",
+        "@> df.saga('SELECT 1' <-> 'SELECT 2')",
+        "'SELECT 1' |=> 'n' ~> df.wait_for_condition('$n > (SELECT count(*) FROM t)')",
+        "df.retry('SELECT 1', $1) ~> df.any('SELECT 1' |=> 'x', 'SELECT 2') ~> 'SELECT $x?'",
     ],
 )
 def test_right_expressions_pass(expression: str) -> None:
     assert fault(expression) is None
 
 
+MISPLACED = [
+    ("@> ('SELECT 1' <-> 'SELECT 2')", "0A000", "cannot be in a loop", "node 2, line 1, column 32"),
+    (
+        "df.retry('SELECT 1', $1) ~> df.retry(\n'SELECT 1' <-> 'SELECT 2')",
+        "0A000",
+        "cannot be in df.retry()",
+        "line 2, column 12",
+    ),
+    (
+        "df.map('SELECT 1', df.compensate('SELECT 1', 'SELECT 2'))",
+        "0A000",
+        "cannot be in df.map()",
+        "node 3, line 1, column 36",
+    ),
+    (
+        "'SELECT 1' <-> df.compensate('SELECT 1', 'SELECT 1')",
+        "0A000",
+        "cannot be in an undo",
+        "node 3, line 1, column 32",
+    ),
+    ("@> df.any('SELECT 1', df.break())", "0A000", "df.break() cannot leave df.any()", "column 39"),
+    (
+        "@> df.finally('SELECT 1', df.break())",
+        "0A000",
+        "leave the cleanup of df.finally()",
+        "column 43",
+    ),
+    ("df.transaction('SELECT 1', df.sleep(1))", "0A000", "not SLEEP", "line 1, column 44"),
+    (
+        "df.map('SELECT 1' ~> 'SELECT 2', 'SELECT 1')",
+        "0A000",
+        "must be a SQL query, not THEN",
+        "column 35",
+    ),
+    (
+        "df.catch('SELECT $error', 'SELECT 1')",
+        "42P02",
+        '"$error" does not name',
+        "node 2, line 1, column 34",
+    ),
+    (
+        "df.catch('SELECT 1', 'SELECT 1') ~> 'SELECT $error.message'",
+        "42P02",
+        '"$error.message" does not',
+        "node 5",
+    ),
+    ("df.map('SELECT $item.a', 'SELECT 1')", "42P02", '"$item.a" does not name', "node 2"),
+    (
+        "df.map('SELECT 1', 'SELECT 1' |=> 'x') ~> 'SELECT $x'",
+        "42P02",
+        "nothing can have bound it",
+        "node 5",
+    ),
+    (
+        "df.transaction('SELECT 1' |=> 'x') ~> 'SELECT $x'",
+        "42P02",
+        "nothing can have bound it",
+        "node 4",
+    ),
+    (
+        "df.finally('SELECT 1', 'SELECT 1' |=> 'x') ~> 'SELECT $x'",
+        "42P02",
+        "nothing can have bound it",
+        "node 5",
+    ),
+    ("df.map('SELEC 1', 'SELECT 1')", "42601", '"1" in a step', "node 2, line 1, column 31"),
+    (
+        "df.wait_for_condition('SELECT b c d')",
+        "42601",
+        '"d" in a step',
+        "node 1, line 1, column 17",
+    ),
+    ("df.wait_for_condition('DELETE FROM t')", "0A000", "one query that changes nothing", "node 1"),
+    ("df.wait_for_condition('$nothing > 3')", "42P02", '"$nothing" does not name', "node 1"),
+]
+
+
 @pytest.mark.parametrize(
     ("expression", "sqlstate", "message", "detail"),
     [
+        *MISPLACED,
         ("'SELECT * FRM t'", "42601", 'syntax error at or near "FRM"', "node 1, line 1, column 27"),
         ("'SELECT 1' ~>\n  'SELECT ''a'' b c'", "42601", '"c"', "node 3, line 2, column 19"),
         ("E'SELECT \\'é\\' b c'", "42601", '"c" in a step', "node 1, line 1, column 34"),
@@ -108,6 +197,11 @@ def test_a_hint_shows_a_reading_that_may_surprise() -> None:
     hint = refused("'SELECT 1' ~> 'SELECT 2' & 'SELEC'").hint
     assert hint is not None
     assert "It reads" not in hint
+
+
+def test_hints_say_where_error_and_item_are() -> None:
+    assert refused("'SELECT $error.message'").hint == "The handler of df.catch() has it."
+    assert refused("'SELECT $item.a'").hint == "The body of df.map() has it."
 
 
 def test_limits_are_named() -> None:

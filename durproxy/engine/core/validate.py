@@ -188,13 +188,13 @@ class _Check:
                 self._references(node, names, find_references(str(node.get("query", ""))))
             case "WAIT_CONDITION":
                 # of a text inside the configuration, so positions in the node's text are unknown
-                references = find_references(str(_config(node).get("query", "")))
+                references = find_references(str(config_of(node).get("query", "")))
                 self._references(node, names, references, positions=False)
             case "HTTP" | "HTTP_MULTIPART":
-                references = find_http_references(_config(node))
+                references = find_http_references(config_of(node))
                 self._references(node, names, references, positions=False, text=True)
             case "BREAK":
-                value = _config(node).get("break_value")
+                value = config_of(node).get("break_value")
                 references = find_text_references(value) if isinstance(value, str) else ()
                 self._references(node, names, references, positions=False, text=True)
 
@@ -220,7 +220,7 @@ class _Check:
         self._branches([child for child in children(node) if child is not condition], names)
 
     def _rows_condition(self, node: dict[str, Any], names: _Names) -> None:
-        name = _config(node).get("result_name")
+        name = config_of(node).get("result_name")
         if isinstance(name, str) and not (names.anything or name in names.names):
             self._problem(node, *self._unbound(name, f'result name "{name}"'))
 
@@ -329,7 +329,8 @@ class _Check:
         self.problems.append(Problem(number, message, hint, sqlstate, position))
 
 
-def _config(node: dict[str, Any]) -> dict[str, Any]:
+def config_of(node: dict[str, Any]) -> dict[str, Any]:
+    """Return a node's configuration; nothing where there is none."""
     try:
         config = json.loads(str(node.get("query") or "{}"))
     except (ValueError, RecursionError):
