@@ -101,6 +101,8 @@ class Connection:
         self._prepared: set[bytes] = set()
         self.busy = False
         self.session_of: str | None = None  # the instance whose steps have used the session
+        self.functions = "df"  # the schema with ours: elsewhere it may be the session's own
+        self.is_settled = False  # in another database: it is known which of the two
         self.idle_since = 0.0
 
     @classmethod

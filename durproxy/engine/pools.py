@@ -2,7 +2,8 @@
 
 A connection goes back only when it is idle outside a transaction; any other is closed. Nothing here
 reconnects by itself: a new connection is made when there is work. A step connection that idles is
-cleaned, since a lock of its last instance would keep others waiting, and closed after a while.
+cleaned, since a lock of its last instance would keep others waiting, and closed after a while; one
+to another database than the home's is closed at once, or nobody could drop that database.
 """
 
 from __future__ import annotations
@@ -26,13 +27,16 @@ _CANCEL_TIMEOUT = 2.0  # seconds for a cancelled connection's last words
 
 
 class Pool:
-    """Up to `size` connections to one conninfo, made when needed, the last used first."""
+    """Up to `size` connections to one conninfo, made when needed, the last used first.
 
-    def __init__(self, conninfo: str, size: int) -> None:
+    Without `keeps_idle` each is closed as soon as nobody uses it.
+    """
+
+    def __init__(self, conninfo: str, size: int, *, keeps_idle: bool = True) -> None:
         self._conninfo = conninfo
         self._free = trio.Semaphore(size)
         self._idle: list[Connection] = []
-        self._closed = False
+        self._closed = not keeps_idle
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
@@ -103,22 +107,24 @@ class Pool:
 
 
 class RolePools:
-    """A pool for each role; every step connection is logged in as its role."""
+    """A pool for each role and database; every step connection is logged in as its role."""
 
     def __init__(self, upstream: str, size: int, lease: float) -> None:
         self._upstream = conninfo_to_dict(upstream)
         self._size = size
         self._lease = lease
-        self._pools: dict[str, Pool] = {}
+        self._pools: dict[tuple[str, str | None], Pool] = {}
 
-    def of(self, role: str) -> Pool:
-        pool = self._pools.get(role)
+    def of(self, role: str, database: str | None = None) -> Pool:
+        """The pool to the home's database, or to another one."""
+        pool = self._pools.get((role, database))
         if pool is None:
-            pool = self._pools[role] = Pool(self.conninfo(role), self._size)
+            pool = Pool(self.conninfo(role, database), self._size, keeps_idle=database is None)
+            self._pools[role, database] = pool
         return pool
 
-    def conninfo(self, role: str) -> str:
-        """The upstream's conninfo as `role`.
+    def conninfo(self, role: str, database: str | None = None) -> str:
+        """The upstream's conninfo as `role`, for its own database or another one.
 
         The password in the DSN, in PGPASSWORD or in a service file belongs to the DSN's own user;
         any other role's is in the passfile, or it has a certificate.
@@ -144,6 +150,8 @@ class RolePools:
         )
         given |= {"user": role, "options": options, "application_name": "durproxy step"}
         given["client_encoding"] = "UTF8"
+        if database is not None:
+            given["dbname"] = database
         return make_conninfo("", **given)
 
     async def tidy(self) -> None:

@@ -19,6 +19,7 @@ A step may raise any of these SQLSTATEs itself, so ours count only where they co
 from __future__ import annotations
 
 import json
+from collections.abc import Awaitable, Callable
 
 import trio
 
@@ -42,7 +43,7 @@ _FINISH = (
 # the server undid the step for reasons that are not its own: it may simply run again
 _ROLLED_BACK = frozenset(("40001", "40P01"))
 _NOT_NOW = frozenset(("55P03", "57014"))  # lock not available, statement timeout
-_NOT_IN_A_TRANSACTION = frozenset(("25001", "2D000"))
+NOT_IN_A_TRANSACTION = frozenset(("25001", "2D000"))
 # a remembered column has another type now, or is not there any more
 _OTHER_TYPE = "42804"
 _OTHER_FORM_REFUSED = frozenset(("0A000", "42601"))
@@ -50,11 +51,19 @@ _STALE = frozenset(("WF004", _OTHER_TYPE, "42P10"))
 _ATTEMPTS = 10
 
 
+Attempt = Callable[[Connection, Claim, RunStep, ReadyStep], Awaitable[StepResult]]
+
+
 async def run_step(
-    connection: Connection, shapes: Shapes, claim: Claim, action: RunStep
+    connection: Connection,
+    shapes: Shapes,
+    claim: Claim,
+    action: RunStep,
+    attempt_once: Attempt | None = None,
 ) -> StepResult:
     """Run one step; its result, as far as anything here reads it.
 
+    `attempt_once`: another way to run it than with its checkpoint, in this database.
     Raises StepFailure, LostHold, ConnectionLost; ServerError when its outcome cannot be written.
     """
     ready: ReadyStep | None = None
@@ -64,7 +73,7 @@ async def run_step(
         attempt += 1
         try:
             ready = await prepare_step(connection, shapes, claim, action)
-            return await _attempt(connection, claim, action, ready)
+            return await (attempt_once or _attempt)(connection, claim, action, ready)
         except ServerError as error:
             if _is_from_finish(error):
                 if (lost := lost_hold(error)) is not None:
@@ -101,7 +110,7 @@ async def _attempt(
             lambda: passed("step.sent"),
         )  # fmt: skip
     except ServerError as error:
-        if error.code not in _NOT_IN_A_TRANSACTION or ready.rows:
+        if error.code not in NOT_IN_A_TRANSACTION or ready.rows:
             raise
         return await _run_alone(connection, claim, action, ready)
     passed("step.after")
@@ -157,12 +166,12 @@ def _decision(action: RunStep) -> tuple[str | None, str | None]:
 
 
 def _is_from_finish(error: ServerError) -> bool:
-    """Raised where the outcome is written, and not by the step, which runs in df._run_1's EXECUTE.
+    """Raised where the outcome is written, and not by the step, which runs elsewhere in there.
 
     The outermost line of the context says so; these words in it are never translated.
     """
     outermost = error.context.rpartition("\n")[2]
-    if "_run_1" in outermost:
+    if "_run_1" in outermost or "_run_received_1" in outermost:
         return "PERFORM" in outermost
     return "_finish_1" in outermost
 

@@ -151,7 +151,10 @@ async def prepare_step(
     records = rows and shape.kind is not StepKind.QUERY and not shapes.is_in_with(shape.body)
     text = shape.body
     if rows:
-        text = _with_rows(shape, columns, use, records=records, has_values=values is not None)
+        text = _with_rows(
+            shape, columns, use, connection.functions,
+            records=records, has_values=values is not None,
+        )  # fmt: skip
     # types are stored where something reads values, or tests the truth of the first one
     types = tuple((c.name, "" if c.pseudo else c.cast) for c in columns) if use else None
     return ReadyStep(shape.body, text, rows, records, values, types)
@@ -177,9 +180,18 @@ def _rendered(claim: Claim, action: RunStep) -> tuple[StepShape, list[str | None
 
 
 def _with_rows(
-    shape: StepShape, columns: Sequence[_Typed], use: Use, *, records: bool, has_values: bool
+    shape: StepShape,
+    columns: Sequence[_Typed],
+    use: Use,
+    functions: str,
+    *,
+    records: bool,
+    has_values: bool,
 ) -> str:
-    """The statement inside an aggregate: count, rows as JSON, rows as record text."""
+    """The statement inside an aggregate: count, rows as JSON, rows as record text.
+
+    `functions`: the schema with the functions of ours that it calls.
+    """
     names = ", ".join(f"c{k}" for k in range(len(columns)))
     before = ""
     if shape.kind is StepKind.QUERY:
@@ -189,23 +201,27 @@ def _with_rows(
     else:
         definitions = ", ".join(f"c{k} {c.definition}" for k, c in enumerate(columns))
         text = _dollar_quoted(shape.body)
-        source = f"df._rows_1({text}, {'$1' if has_values else 'NULL'}) AS q({definitions})"
-    encoded = ", ".join(f"{_encoded(c, k)} AS {quote_name(c.name)}" for k, c in enumerate(columns))
+        values = "$1" if has_values else "NULL"
+        source = f"{functions}._rows_1({text}, {values}) AS q({definitions})"
+    encoded = ", ".join(
+        f"{_encoded(c, k, functions)} AS {quote_name(c.name)}" for k, c in enumerate(columns)
+    )
     return (
         f"{before}SELECT pg_catalog.count(*), "
         "pg_catalog.string_agg(pg_catalog.row_to_json(z.*)::pg_catalog.text, ','), "
-        f"{_exact(use)} FROM {source}, LATERAL (SELECT {encoded}) AS z"
+        f"{_exact(use, functions)} FROM {source}, LATERAL (SELECT {encoded}) AS z"
     )
 
 
-def _encoded(column: _Typed, k: int) -> str:
+def _encoded(column: _Typed, k: int, functions: str) -> str:
     """The column as the result's JSON shows it, once its type is still what it was."""
     if column.pseudo:
         return f"q.c{k}"
     # what a domain's value and its base type have in common is the base type
     value = f"(CASE WHEN false THEN NULL::{column.cast} ELSE q.c{k} END)"
-    shown = f"{value}::pg_catalog.text" if column.oid == _NUMERIC else value
-    stale = f"df._stale_1({value}){'::pg_catalog.text' if column.oid == _NUMERIC else ''}"
+    text = "::pg_catalog.text" if column.oid == _NUMERIC else ""
+    shown = f"{value}{text}"
+    stale = f"{functions}._stale_1({value}){text}"
     same = f"pg_catalog.pg_typeof({value}) OPERATOR(pg_catalog.=) {column.oid}::pg_catalog.regtype"
     cases = f"WHEN {same} THEN {shown} ELSE {stale}"
     if column.oid in (_NUMERIC, *_FLOATS):
@@ -214,11 +230,11 @@ def _encoded(column: _Typed, k: int) -> str:
     return f"CASE {cases} END"
 
 
-def _exact(use: Use) -> str:
+def _exact(use: Use, functions: str) -> str:
     if Use.ALL_ROWS in use:
-        return "pg_catalog.array_agg(df._record_1(q.*))"
+        return f"pg_catalog.array_agg({functions}._record_1(q.*))"
     if Use.FIRST_ROW in use:
-        return "(pg_catalog.array_agg(df._record_1(q.*)))[1:1]"
+        return f"(pg_catalog.array_agg({functions}._record_1(q.*)))[1:1]"
     return "NULL::pg_catalog.text[]"
 
 

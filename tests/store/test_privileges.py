@@ -68,6 +68,9 @@ DENIED = [
     "TABLE df._commands",
     "TABLE df._migrations",
     "TABLE df._rounds",
+    "TABLE df._receipts",
+    "TABLE df._guests",
+    "SELECT * FROM df._visit_1('10000000', gen_random_uuid())",
     "SELECT * FROM df.metrics()",
     # the idle flag and the sequence
     "SELECT setval('df._idle', 1)",
@@ -111,7 +114,9 @@ def test_owners_functions_are_closed_except_what_checks_by_itself(
         "SELECT p.proname FROM pg_proc p WHERE p.pronamespace = 'df'::regnamespace"
         " AND p.prosecdef AND has_function_privilege(p.oid, 'execute')",
     )
-    assert {name for (name,) in opened} == {"_finish_1"}
+    assert {name for (name,) in opened} == {
+        *("_finish_1", "_greet_1", "_receipt_1", "_receive_1", "_guarantee")
+    }
     for name in OWNERS:
         granted = rows(
             session,

@@ -90,8 +90,10 @@ BEGIN
         IF NOT EXISTS (SELECT 1 FROM pg_database d WHERE d.datname = NEW.database AND d.datallowconn) THEN
             RAISE EXCEPTION 'database "%" does not exist', NEW.database USING ERRCODE = '3D000';
         END IF;
-        RAISE EXCEPTION 'steps in another database are not supported yet, got database "%"', NEW.database
-            USING ERRCODE = '0A000', HINT = 'Start the instance from a session in that database.';
+        IF NOT has_database_privilege(NEW.submitted_by, NEW.database, 'CONNECT') THEN
+            RAISE EXCEPTION 'permission denied for database "%"', NEW.database USING ERRCODE = '42501',
+                DETAIL = format('Its steps run as role %s, which does not have the CONNECT privilege there.', NEW.submitted_by);
+        END IF;
     END IF;
     SELECT r.rolcanlogin, r.rolsuper,
         (SELECT json_object_agg(v.name, v.value ORDER BY v.name) FROM df._vars v WHERE v.owner = NEW.submitted_by)

@@ -346,7 +346,7 @@ $$;
 -- Ordered inside, as the lists read it: an order asked for outside a security_barrier view does not
 -- reach the index, and a page would sort all instances of its role.
 CREATE VIEW df._own_listed WITH (security_barrier) AS
-    SELECT i.id, i.label, i.status, i.created_at, i.completed_at, i.fmt,
+    SELECT i.id, i.label, i.status, i.created_at, i.completed_at, i.fmt, i.database,
         'execute_function_graph'::text AS function_name,
         1 + coalesce((SELECT c.n FROM df._checkpoints c
                       WHERE c.instance_id = i.id AND c.node = 1 AND c.path = '' AND c.kind = 'LOOP'), 0) AS executions,

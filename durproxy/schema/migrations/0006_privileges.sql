@@ -6,7 +6,9 @@ CREATE FUNCTION df._seal() RETURNS void
 LANGUAGE plpgsql AS $$
 DECLARE
     v_open CONSTANT text[] := ARRAY[
-        '_finish_1'];   -- proves its right by the token of the claim
+        '_finish_1',   -- proves its right by the token of the claim
+        '_greet_1', '_receipt_1', '_receive_1',   -- only for what the role that is logged in has here
+        '_guarantee'];   -- tells of a database what the role's own instances show
     v_function regprocedure;
 BEGIN
     FOR v_function IN
