@@ -12,27 +12,37 @@ from typing import Any
 from durproxy.engine.core.actions import (
     Abandon,
     Action,
+    AttemptOpened,
     CloseFrame,
     ClosesRace,
+    DeadlinePassed,
+    DueReached,
     EndsInstance,
     Event,
     FinishInstance,
     FrameClosed,
     FrameOpened,
+    LoadRows,
     NextRound,
+    OpenAttempt,
     OpenFrame,
     RecordFailure,
     RoundAdvanced,
+    RowsLoaded,
     RunStep,
     Scopes,
     StepCompleted,
     StepFailed,
+    WaitCondition,
+    WaitDeadline,
+    WaitDue,
     WaitSignal,
     WaitTimer,
 )
 from durproxy.engine.core.advance import Execution
-from durproxy.engine.core.graph import parse_graph
-from durproxy.engine.core.scopes import race_result
+from durproxy.engine.core.graph import Node, NodeType, parse_graph
+from durproxy.engine.core.paths import attempt_path, is_within, round_path
+from durproxy.engine.core.race import race_result
 from durproxy.engine.core.states import (
     Checkpoint,
     CheckpointStatus,
@@ -43,6 +53,11 @@ from durproxy.engine.core.states import (
 )
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
+CANCELLED = StepError("cancelled by the test", "57014")
+WAITS = frozenset((
+    NodeType.SLEEP, NodeType.SLEEP_UNTIL, NodeType.WAIT_SCHEDULE, NodeType.SIGNAL,
+    NodeType.WAIT_CONDITION,
+))  # fmt: skip
 
 
 class Refused(Exception):
@@ -54,8 +69,10 @@ class Rows:
     """df._checkpoints of one instance, its status, and the effects that its steps committed."""
 
     checkpoints: dict[Key, Checkpoint] = field(default_factory=dict)
-    last: dict[Key, int] = field(default_factory=dict)
+    frames: dict[Key, Node] = field(default_factory=dict)
     effects: list[Key] = field(default_factory=list)
+    writes: int = 0
+    ending: StepError | None = None
     status: InstanceStatus = InstanceStatus.RUNNING
     result: str | None = None
     error: StepError | None = None
@@ -75,24 +92,36 @@ class Rows:
     def put(self, key: Key, checkpoint: Checkpoint) -> None:
         if key in self.checkpoints:
             raise Refused
-        self.checkpoints[key] = checkpoint
+        self._write(key, checkpoint)
 
     def close(self, scopes: Scopes, closed: Checkpoint) -> None:
+        """The frame ends, and the waits inside; but for those of an unwinding, which goes on."""
         self.hold(scopes)
         key = Key(scopes[-1].node, scopes[-1].path)
-        self.checkpoints[key] = closed
+        self._write(key, closed)
         for other, row in list(self.checkpoints.items()):
-            if row.status is CheckpointStatus.OPEN and self._is_below(other, key, key.path):
+            if (
+                row.status is CheckpointStatus.OPEN
+                and self.frames[other].type in WAITS
+                and self._is_below(other, key, key.path)
+                and "!" not in other.path[len(key.path) :]
+            ):
                 del self.checkpoints[other]
 
-    def drop_round(self, key: Key, round_: int) -> None:
-        prefix = f"{key.path}.{round_}"
-        for other in [k for k in self.checkpoints if self._is_below(k, key, prefix)]:
+    def change(self, key: Key, **fields: Any) -> None:
+        self._write(key, replace(self.checkpoints[key], **fields))
+
+    def drop(self, frame: Key, path: str) -> None:
+        """A round or an attempt is over: all that is stored of it goes."""
+        for other in [k for k in self.checkpoints if self._is_below(k, frame, path)]:
             del self.checkpoints[other]
 
+    def _write(self, key: Key, checkpoint: Checkpoint) -> None:
+        self.writes += 1
+        self.checkpoints[key] = replace(checkpoint, at=f"{self.writes:09}")
+
     def _is_below(self, other: Key, frame: Key, path: str) -> bool:
-        inside = frame.node < other.node <= self.last[frame]
-        return inside and (other.path == path or other.path.startswith(f"{path}."))
+        return frame.node < other.node <= self.frames[frame].last and is_within(other.path, path)
 
 
 class Run:
@@ -103,9 +132,11 @@ class Run:
         self.rng = rng
         self.rows = rows or Rows()
         self.failing: set[str] = set()  # queries that fail
+        self.failures: dict[str, int] = {}  # queries that fail so often, as if for a deadlock
         self.answers: dict[str, list[str]] = {}  # query -> successive results
         self.crash = 0.0  # probability of losing the memory before or after a commit
         self.crashes = 0
+        self.cancel_after: int | None = None  # writes
         self.performed: Counter[str] = Counter()
 
     def to_the_end(self, limit: int = 20_000) -> Rows:
@@ -114,6 +145,10 @@ class Run:
             if self.rows.status is not InstanceStatus.RUNNING or (execution.finished and not todo):
                 return self.rows
             assert todo, "an instance that is not finished waits for something"
+            if self.cancel_after is not None and self.rows.writes >= self.cancel_after:
+                self.cancel_after, self.rows.ending = None, CANCELLED
+                execution, todo = self._load()
+                continue
             if self.rng.random() < self.crash:
                 self.crashes += 1
                 execution, todo = self._load()
@@ -133,7 +168,7 @@ class Run:
         raise AssertionError("it does not come to an end")
 
     def _load(self) -> tuple[Execution, list[Action]]:
-        execution = Execution(self.graph, dict(self.rows.checkpoints))
+        execution = Execution(self.graph, dict(self.rows.checkpoints), ending=self.rows.ending)
         todo: list[Action] = []
         if self.rows.status is InstanceStatus.RUNNING:
             self._take(execution.start(), todo)
@@ -159,12 +194,29 @@ class Run:
                 return StepFailed(key, error)
             case OpenFrame(key, scopes, node, delay):
                 rows.hold(scopes)
-                due = None if delay is None else EPOCH + delay
-                if action.schedule is not None:
-                    due = EPOCH
+                due = EPOCH + (delay or timedelta())
                 rows.put(key, Checkpoint(CheckpointStatus.OPEN, due=due))
-                rows.last[key] = node.last
+                rows.frames[key] = node
                 return FrameOpened(key, due)
+            case OpenAttempt(key, scopes, node, failed, delay):
+                rows.hold(scopes)
+                due = EPOCH + timedelta(seconds=delay)
+                if failed == 0:
+                    rows.put(key, Checkpoint(CheckpointStatus.OPEN, due=due, round=1))
+                    rows.frames[key] = node
+                elif rows.checkpoints[key].round != failed:
+                    raise Refused
+                else:
+                    rows.change(key, round=failed + 1, due=due)
+                rows.drop(key, attempt_path(key.path, failed))
+                return AttemptOpened(key, due)
+            case WaitDue(key):
+                return DueReached(key)
+            case WaitDeadline(key, scopes, _, error):
+                rows.close(scopes, Checkpoint(CheckpointStatus.FAILED, error=error))
+                return DeadlinePassed(key)
+            case LoadRows(key):
+                return RowsLoaded(key, dict(rows.checkpoints))
             case CloseFrame(key, scopes, result, error, names):
                 status = CheckpointStatus.DONE if error is None else CheckpointStatus.FAILED
                 kept = dict(names) if names else None
@@ -172,11 +224,11 @@ class Run:
                 return FrameClosed(key)
             case NextRound(key, scopes, names):
                 rows.hold(scopes)
-                frame = rows.checkpoints[key]
-                rows.checkpoints[key] = replace(frame, round=frame.round + 1, names=dict(names))
-                rows.drop_round(key, frame.round)
+                done = rows.checkpoints[key].round
+                rows.change(key, round=done + 1, names=dict(names))
+                rows.drop(key, round_path(key.path, done))
                 return RoundAdvanced(key)
-            case WaitTimer(key, scopes, _, result):
+            case WaitTimer(key, scopes, _, result) | WaitCondition(key, scopes, result=result):
                 rows.close(scopes, Checkpoint(CheckpointStatus.DONE, StepResult(result)))
                 return StepCompleted(key, StepResult(result))
             case WaitSignal(key, scopes, signal):
@@ -195,11 +247,16 @@ class Run:
         decides = action.decides
         outer = action.scopes[:-1] if isinstance(decides, ClosesRace) else action.scopes
         rows.hold(action.scopes)
-        if query in self.failing:
-            error = StepError(f"{query} failed", "P0001")
+        if query in self.failing or self.failures.get(query, 0) > 0:
+            lasting = query in self.failing
+            if not lasting:
+                self.failures[query] -= 1
+            error = StepError(f"{query} failed", "P0001" if lasting else "40P01", node=key.node)
             rows.put(key, Checkpoint(CheckpointStatus.FAILED, error=error))
             return StepFailed(key, error)
-        result = StepResult(self._answer(query), (("a", "pg_catalog.text"),), ("(x)",))
+        answer = self._answer(query)
+        count = len(json.loads(answer).get("rows", ()))
+        result = StepResult(answer, (("a", "pg_catalog.text"),), ("(x)",) * count)
         rows.put(key, Checkpoint(CheckpointStatus.DONE, result))
         rows.effects.append(key)
         if isinstance(decides, ClosesRace):

@@ -12,7 +12,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from durproxy.engine.core.graph import Node
-from durproxy.engine.core.states import InstanceStatus, Key, Scope, StepError, StepResult
+from durproxy.engine.core.states import (
+    Checkpoint,
+    InstanceStatus,
+    Key,
+    Scope,
+    StepError,
+    StepResult,
+)
 
 Scopes = tuple[Scope, ...]
 Environment = Mapping[str, StepResult]
@@ -25,7 +32,7 @@ class EndsInstance:
 
 @dataclass(frozen=True, slots=True)
 class ClosesRace:
-    """A step's success wins the innermost race around it."""
+    """A step's success decides the innermost RACE, ANY or TIMEOUT around it."""
 
     winner: int
 
@@ -60,8 +67,8 @@ class RecordFailure:
 class OpenFrame:
     """Insert the frame of a scope or wait.
 
-    `delay`, or the next match of the cron expression `schedule`, fixes its due time by the
-    database's clock.
+    One of these fixes its due time by the database's clock: `delay`, a `duration` (which may have
+    months), the time `until`, or the next match of the cron expression `schedule`.
     """
 
     key: Key
@@ -70,6 +77,25 @@ class OpenFrame:
     delay: timedelta | None = None
     signal: str | None = None
     schedule: str | None = None
+    duration: str | None = None
+    until: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OpenAttempt:
+    """Attempt number `failed` is over: delete its rows, and fix when the next one begins.
+
+    That is after `delay` seconds by the database's clock; with `jitter` a random part of it, at
+    least half. The first time this inserts the frame, then it counts on.
+    """
+
+    key: Key
+    scopes: Scopes
+    node: Node
+    failed: int
+    delay: float
+    jitter: bool
+    error: StepError
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +145,43 @@ class WaitSignal:
 
 
 @dataclass(frozen=True, slots=True)
+class WaitDue:
+    """Nothing is written when the time has come: an attempt begins."""
+
+    key: Key
+    due: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class WaitDeadline:
+    """Fail the open frame of a TIMEOUT once it is due; what runs inside stops."""
+
+    key: Key
+    scopes: Scopes
+    due: datetime
+    error: StepError
+
+
+@dataclass(frozen=True, slots=True)
+class WaitCondition:
+    """Ask `query` every so many seconds, read only, until its result is true; then close."""
+
+    key: Key
+    scopes: Scopes
+    query: str
+    environment: Environment
+    every: float
+    result: str
+
+
+@dataclass(frozen=True, slots=True)
+class LoadRows:
+    """Read all rows of the instance: what has ended is to be walked by what is stored."""
+
+    key: Key
+
+
+@dataclass(frozen=True, slots=True)
 class FinishInstance:
     """Write the final status. The result is `result`, or that of the checkpoint `result_of`."""
 
@@ -139,10 +202,15 @@ Action = (
     RunStep
     | RecordFailure
     | OpenFrame
+    | OpenAttempt
     | CloseFrame
     | NextRound
     | WaitTimer
     | WaitSignal
+    | WaitDue
+    | WaitDeadline
+    | WaitCondition
+    | LoadRows
     | FinishInstance
     | Abandon
 )
@@ -161,7 +229,7 @@ class StepCompleted:
 
 @dataclass(frozen=True, slots=True)
 class StepFailed:
-    """The failure of RunStep, RecordFailure or OpenFrame has been committed."""
+    """The failure of a step, a wait or RecordFailure has been committed."""
 
     key: Key
     error: StepError
@@ -189,4 +257,44 @@ class RoundAdvanced:
     key: Key
 
 
-Event = StepCompleted | StepFailed | FrameOpened | FrameClosed | RoundAdvanced
+@dataclass(frozen=True, slots=True)
+class AttemptOpened:
+    """OpenAttempt has committed."""
+
+    key: Key
+    due: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class DueReached:
+    """The time of WaitDue has come."""
+
+    key: Key
+
+
+@dataclass(frozen=True, slots=True)
+class DeadlinePassed:
+    """WaitDeadline has failed its frame."""
+
+    key: Key
+
+
+@dataclass(frozen=True, slots=True)
+class RowsLoaded:
+    """The rows as they are now; nothing that has ended can change them any more."""
+
+    key: Key
+    rows: Mapping[Key, Checkpoint]
+
+
+Event = (
+    StepCompleted
+    | StepFailed
+    | FrameOpened
+    | FrameClosed
+    | RoundAdvanced
+    | AttemptOpened
+    | DueReached
+    | DeadlinePassed
+    | RowsLoaded
+)

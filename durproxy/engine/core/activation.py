@@ -7,10 +7,14 @@ States of an activation (by what it waits for):
     pending ──► resume(child, outcome)    a child finished: finished, or pending again
             ──► told(event)               its own action was answered: finished, or pending again
     finished    never told or resumed again
-    abandoned   its race was decided: dropped, whatever is still in flight cannot commit
+    abandoned   a scope around it was decided: dropped, whatever is still in flight cannot commit
 
 Recovery is no special case: `begin` looks into the checkpoints first, so an instance that is
 loaded again walks the same way and stops where the stored outcomes stop.
+
+An activation is `ending` when a scope around it has been decided, or the instance cancelled: it is
+walked once more by what is stored, asks for nothing new, and finishes with ENDED where the rows
+stop. Only what it owes still runs: cleanups that were entered, here; undos, by whoever ended it.
 
 Invariants:
 - Nothing here changes what is stored; an activation becomes finished only after the event that
@@ -18,15 +22,19 @@ Invariants:
 - A sequence hands its one environment to its steps; what runs in parallel gets a copy.
 - `begin` and `resume` of a sequence loop instead of recursing: the depth of calls is that of the
   nesting, not the length of a chain.
+- What walks by stored rows alone finishes inside `begin`: the rest of a decided scope, and
+  whatever is ending, but for the cleanups in it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from durproxy.engine.core.actions import (
+    Action,
     Decision,
     EndsInstance,
     Event,
@@ -35,7 +43,15 @@ from durproxy.engine.core.actions import (
     StepFailed,
 )
 from durproxy.engine.core.graph import Node
-from durproxy.engine.core.states import Checkpoint, CheckpointStatus, Key, StepError, StepResult
+from durproxy.engine.core.owed import Owed, merged
+from durproxy.engine.core.states import (
+    Checkpoint,
+    CheckpointStatus,
+    Key,
+    Scope,
+    StepError,
+    StepResult,
+)
 
 if TYPE_CHECKING:
     from durproxy.engine.core.advance import Execution
@@ -49,6 +65,7 @@ class End(Enum):
     DONE = "done"
     FAILED = "failed"
     BROKE = "broke"  # a BREAK on its way up to its LOOP
+    ENDED = "ended"  # from outside; `error` is that of a cleanup that failed
 
 
 @dataclass(slots=True)
@@ -56,6 +73,7 @@ class Outcome:
     """How an activation finished, with what, and the names that it bound inside.
 
     `stored_at` is the checkpoint that holds the result when `result.text` was not sent back.
+    `owed`: the undos that it leaves to whatever unwinds around it, however it finished.
     """
 
     end: End
@@ -63,12 +81,15 @@ class Outcome:
     error: StepError | None = None
     stored_at: Key | None = None
     made: dict[str, StepResult] = field(default_factory=dict)
+    owed: tuple[Owed, ...] = ()
 
 
 class Activation:
     """A node at a path, in its scopes, with the names it can see."""
 
-    __slots__ = ("environment", "execution", "key", "node", "parent", "scopes")
+    __slots__ = ("ending", "environment", "execution", "key", "node", "parent", "scopes")
+
+    binds_names: ClassVar[bool] = True  # its result is that of its node
 
     def __init__(
         self,
@@ -78,6 +99,8 @@ class Activation:
         path: str,
         scopes: Scopes,
         environment: dict[str, StepResult],
+        *,
+        ending: bool = False,
     ) -> None:
         self.execution = execution
         self.node = node
@@ -85,6 +108,7 @@ class Activation:
         self.key = Key(node.number, path)
         self.scopes = scopes
         self.environment = environment
+        self.ending = ending
 
     def begin(self) -> Outcome | None:
         """Start, or take over what is stored; None while pending."""
@@ -113,6 +137,19 @@ class Activation:
             child, parent = parent, parent.parent
         return EndsInstance()
 
+    def ask(self, action: Action) -> Outcome | None:
+        """Pending until the action is answered; what is ending asks for nothing, and is over."""
+        if self.ending:
+            return Outcome(End.ENDED)
+        self.execution.ask(self, action)
+        return None
+
+    def inner_scopes(self, round_: int = 0) -> Scopes:
+        """What writes inside this node's open frame hold; nothing can end what is ending."""
+        if self.ending:
+            return self.scopes
+        return (*self.scopes, Scope(self.key.node, self.key.path, round_))
+
     def checkpoint(self) -> Checkpoint | None:
         return self.execution.checkpoints.get(self.key)
 
@@ -121,6 +158,7 @@ class Activation:
         stored = self.checkpoint()
         if stored is None or stored.status is CheckpointStatus.OPEN:
             return None
+        self.execution.seen_at = stored.at
         if stored.status is CheckpointStatus.FAILED:
             return Outcome(End.FAILED, error=stored.error)
         return Outcome(End.DONE, stored.result, stored_at=self.key, made=dict(stored.names or {}))
@@ -131,3 +169,22 @@ class Activation:
             return Outcome(End.DONE, event.result, stored_at=self.key)
         assert isinstance(event, StepFailed)
         return Outcome(End.FAILED, error=event.error)
+
+
+def ended_together(branches: Iterable[Outcome]) -> Outcome:
+    """What parallel branches that were ended from outside come to."""
+    branches = list(branches)
+    errors = [branch.error for branch in branches if branch.end is End.ENDED and branch.error]
+    return Outcome(
+        End.ENDED,
+        error=one_error(errors) if errors else None,
+        owed=merged(branch.owed for branch in branches),
+    )
+
+
+def one_error(errors: list[StepError]) -> StepError:
+    """The first, with the others in its detail."""
+    first, *rest = errors
+    for error in rest:
+        first = first.also(error.told(f"Node {error.node} failed, too"))
+    return first

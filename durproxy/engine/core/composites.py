@@ -1,4 +1,4 @@
-"""The nodes that only order others and store nothing: THEN, IF, JOIN."""
+"""The nodes that only put others in order and store nothing: THEN, IF."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from durproxy.engine.core.actions import Decision, Event, RecordFailure, RunStep
 from durproxy.engine.core.activation import NULL, Activation, End, Outcome
 from durproxy.engine.core.graph import NodeType, Use
+from durproxy.engine.core.owed import Owed
 from durproxy.engine.core.states import Key, StepError, StepResult
 from durproxy.engine.core.truth import has_rows, is_true
 
@@ -14,11 +15,12 @@ from durproxy.engine.core.truth import has_rows, is_true
 class Sequence(Activation):
     """THEN: one after the other; the first failure ends it; the result is the last one's."""
 
-    __slots__ = ("index", "made")
+    __slots__ = ("index", "made", "owed")
 
     def begin(self) -> Outcome | None:
         self.environment = dict(self.environment)
         self.made: dict[str, StepResult] = {}
+        self.owed: tuple[Owed, ...] = ()
         self.index = 0
         return self._run(None)
 
@@ -48,7 +50,7 @@ class Sequence(Activation):
                 self._bind(outcome)
                 self.index += 1
                 if outcome.end is not End.DONE or self.index == len(steps):
-                    outcome.made = self.made
+                    outcome.made, outcome.owed = self.made, self.owed
                     return outcome
             outcome = self.execution.begin(
                 steps[self.index], self, self.key.path, self.scopes, self.environment
@@ -63,15 +65,18 @@ class Sequence(Activation):
                 made = {**made, name: outcome.result}
         self.environment.update(made)
         self.made.update(made)
+        if outcome.owed:
+            self.owed += outcome.owed
 
 
 class Branch(Activation):
     """IF: a condition, then one of two branches; if_rows looks at a name instead of running SQL."""
 
-    __slots__ = ("deciding", "made")
+    __slots__ = ("deciding", "made", "owed")
 
     def begin(self) -> Outcome | None:
         self.made: dict[str, StepResult] = {}
+        self.owed: tuple[Owed, ...] = ()
         self.deciding = self.node.condition is not None
         if self.node.condition is None:
             return self._by_name(str(self.node.config["result_name"]))
@@ -96,20 +101,20 @@ class Branch(Activation):
         stored = self.stored_outcome()
         if stored is None:
             error = StepError(f'result name "{name}" is not bound', "42704", node=self.key.node)
-            self.execution.ask(self, RecordFailure(self.key, self.scopes, error))
+            return self.ask(RecordFailure(self.key, self.scopes, error))
         return stored
 
     def _decided(self, outcome: Outcome) -> Outcome | None:
         if outcome.end is not End.DONE:
             return outcome
         self.deciding = False
-        self.made = outcome.made
+        self.made, self.owed = outcome.made, outcome.owed
         return self._take(is_true(outcome.result))
 
     def _take(self, truth: bool) -> Outcome | None:
         branches = self.node.branches
         if not truth and len(branches) < 2:
-            return Outcome(End.DONE, NULL, made=self.made)
+            return Outcome(End.DONE, NULL, made=self.made, owed=self.owed)
         environment = {**self.environment, **self.made}
         outcome = self.execution.begin(
             branches[0 if truth else 1], self, self.key.path, self.scopes, environment
@@ -118,35 +123,5 @@ class Branch(Activation):
 
     def _finished(self, outcome: Outcome) -> Outcome:
         outcome.made = {**self.made, **outcome.made}
+        outcome.owed = self.owed + outcome.owed
         return outcome
-
-
-class Join(Activation):
-    """JOIN: all branches at once; waits for all, then the lowest that did not succeed decides."""
-
-    __slots__ = ("outcomes",)
-
-    def begin(self) -> Outcome | None:
-        self.outcomes: list[Outcome | None] = [None] * len(self.node.branches)
-        for index, branch in enumerate(self.node.branches):
-            self.outcomes[index] = self.execution.begin(
-                branch, self, self.key.path, self.scopes, dict(self.environment)
-            )
-        return self._all()
-
-    def resume(self, child: Activation, outcome: Outcome) -> Outcome | None:
-        self.outcomes[self.node.branches.index(child.node)] = outcome
-        return self._all()
-
-    def _all(self) -> Outcome | None:
-        finished = [outcome for outcome in self.outcomes if outcome is not None]
-        if len(finished) < len(self.outcomes):
-            return None
-        made: dict[str, StepResult] = {}
-        for outcome in finished:
-            made.update(outcome.made)
-        for outcome in finished:
-            if outcome.end is not End.DONE:
-                return Outcome(outcome.end, outcome.result, outcome.error, outcome.stored_at, made)
-        texts = (outcome.result.text or "null" for outcome in finished)
-        return Outcome(End.DONE, StepResult(f"[{','.join(texts)}]"), made=made)

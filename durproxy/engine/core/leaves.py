@@ -1,4 +1,4 @@
-"""The nodes without children: a step, a break, and the waits for a time or a signal."""
+"""The nodes without children: a step, a break, and the waits for something outside."""
 
 from __future__ import annotations
 
@@ -12,25 +12,26 @@ from durproxy.engine.core.actions import (
     RecordFailure,
     RunStep,
     Scopes,
+    WaitCondition,
     WaitSignal,
     WaitTimer,
 )
 from durproxy.engine.core.activation import NULL, Activation, End, Outcome
 from durproxy.engine.core.bindings import ReferenceFailure, substitute_text
 from durproxy.engine.core.references import substitute_variables
-from durproxy.engine.core.states import CheckpointStatus, Scope, StepResult
+from durproxy.engine.core.states import CheckpointStatus, StepResult
 
 
 class Step(Activation):
-    """SQL or HTTP: its checkpoint commits with what it decides; an SQL effect does so, too."""
+    """SQL, TRANSACTION or HTTP: the checkpoint commits with what it decides, as SQL effects do."""
 
     __slots__ = ()
 
     def begin(self) -> Outcome | None:
         stored = self.stored_outcome()
         if stored is None:
-            self.execution.ask(
-                self, RunStep(self.key, self.scopes, self.node, self.environment, self.decision())
+            return self.ask(
+                RunStep(self.key, self.scopes, self.node, self.environment, self.decision())
             )
         return stored
 
@@ -56,8 +57,7 @@ class Break(Activation):
             text = substitute_text(given, self.environment)
         except ReferenceFailure as failure:
             error = failure.as_step_error(self.key.node)
-            self.execution.ask(self, RecordFailure(self.key, self.scopes, error))
-            return None
+            return self.ask(RecordFailure(self.key, self.scopes, error))
         return Outcome(End.BROKE, StepResult(json_or_string(text)))
 
     def told(self, event: Event) -> Outcome | None:
@@ -85,31 +85,29 @@ class _Wait(Activation):
     def opening(self) -> OpenFrame:
         raise NotImplementedError
 
-    def waiting(self, inner: Scopes, due: datetime | None) -> WaitTimer | WaitSignal:
+    def waiting(
+        self, inner: Scopes, due: datetime | None
+    ) -> WaitTimer | WaitSignal | WaitCondition:
         """The action while the frame is open; `inner` ends with the frame itself."""
         raise NotImplementedError
 
     def begin(self) -> Outcome | None:
         stored = self.checkpoint()
         if stored is None:
-            self.execution.ask(self, self.opening())
-        elif stored.status is CheckpointStatus.OPEN:
-            self._wait(stored.due)
-        else:
-            self.execution.waits += 1
-            return self.stored_outcome()
-        return None
+            return self.ask(self.opening())
+        if stored.status is CheckpointStatus.OPEN:
+            return self._wait(stored.due)
+        self.execution.waits += 1
+        return self.stored_outcome()
 
     def told(self, event: Event) -> Outcome | None:
         if isinstance(event, FrameOpened):
-            self._wait(event.due)
-            return None
+            return self._wait(event.due)
         self.execution.waits += 1
         return self.outcome_of(event)
 
-    def _wait(self, due: datetime | None) -> None:
-        inner = (*self.scopes, Scope(self.key.node, self.key.path, 0))
-        self.execution.ask(self, self.waiting(inner, due))
+    def _wait(self, due: datetime | None) -> Outcome | None:
+        return self.ask(self.waiting(self.inner_scopes(), due))
 
 
 class _Timer(_Wait):
@@ -126,16 +124,33 @@ class _Timer(_Wait):
 
 
 class Sleep(_Timer):
-    """SLEEP: for so many seconds."""
+    """SLEEP: for so many seconds, or for a duration that only the calendar turns into seconds."""
 
     __slots__ = ()
 
     def opening(self) -> OpenFrame:
+        duration = self.node.config.get("duration")
+        if duration is not None:
+            return OpenFrame(self.key, self.scopes, self.node, duration=duration)
         delay = timedelta(seconds=self.node.config["seconds"])
         return OpenFrame(self.key, self.scopes, self.node, delay)
 
     def result(self) -> str:
         return f'{{"slept":true,"seconds":{self.node.config["seconds"]}}}'
+
+
+class SleepUntil(_Timer):
+    """SLEEP_UNTIL: until a time."""
+
+    __slots__ = ()
+
+    def opening(self) -> OpenFrame:
+        return OpenFrame(self.key, self.scopes, self.node, until=self.node.config["until"])
+
+    def result(self) -> str:
+        return json.dumps(
+            {"slept": True, "until": self.node.config["until"]}, separators=(",", ":")
+        )
 
 
 class WaitSchedule(_Timer):
@@ -164,3 +179,17 @@ class Signal(_Wait):
 
     def waiting(self, inner: Scopes, due: datetime | None) -> WaitSignal:
         return WaitSignal(self.key, inner, self.node.config["signal_name"], due)
+
+
+class Condition(_Wait):
+    """WAIT_CONDITION: until a query's result is true, asked again and again."""
+
+    __slots__ = ()
+
+    def opening(self) -> OpenFrame:
+        return OpenFrame(self.key, self.scopes, self.node)
+
+    def waiting(self, inner: Scopes, due: datetime | None) -> WaitCondition:
+        every = float(self.node.config["check_every"])
+        query = self.node.config["query"]
+        return WaitCondition(self.key, inner, query, self.environment, every, '{"met":true}')

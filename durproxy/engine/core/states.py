@@ -5,12 +5,13 @@ constraints.
 
     instance    pending -> running -> completed | failed | cancelled   (pending -> cancelled too)
     checkpoint  (none) -> done | failed            a step, written once
-                (none) -> open -> done | failed    a frame: RACE, LOOP, SLEEP, WAIT_SCHEDULE, SIGNAL
+                (none) -> open -> done | failed    a scope or a wait
+                (none) -> open                     RETRY, FINALLY: their end follows from others
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import Enum
 from typing import NamedTuple
@@ -35,7 +36,7 @@ class CheckpointStatus(Enum):
 
 
 class Key(NamedTuple):
-    """One activation of a node: `path` has `.k` for the round k of each enclosing LOOP."""
+    """One activation of a node; `paths` says what its path means."""
 
     node: int
     path: str
@@ -51,7 +52,10 @@ class Scope(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class StepError:
-    """Why a node failed; stored as the checkpoint's error."""
+    """Why a node failed; stored as the checkpoint's error.
+
+    `attempt` counts from 1, where a RETRY gave up; `retry_after` is what a server has asked for.
+    """
 
     message: str
     sqlstate: str
@@ -59,6 +63,19 @@ class StepError:
     hint: str | None = None
     context: str | None = None
     node: int | None = None
+    attempt: int | None = None
+    retry_after: float | None = None
+
+    def also(self, sentence: str) -> StepError:
+        """The same error; its detail tells more."""
+        return replace(self, detail=f"{self.detail}\n{sentence}" if self.detail else sentence)
+
+    def with_attempt(self, number: int) -> StepError:
+        return replace(self, attempt=number)
+
+    def told(self, what: str) -> str:
+        """A sentence about it, for another error's detail."""
+        return f"{what}: {self.message} (SQLSTATE {self.sqlstate})."
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +93,7 @@ class StepResult:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """One row of df._checkpoints as a worker loads it."""
+    """One row of df._checkpoints as a worker loads it; `at` is for comparing only."""
 
     status: CheckpointStatus
     result: StepResult = StepResult()
@@ -84,3 +101,4 @@ class Checkpoint:
     round: int = 0
     due: datetime | None = None
     names: dict[str, StepResult] | None = None
+    at: str = ""
