@@ -53,8 +53,8 @@ from durproxy.engine.core.states import Key, StepError, StepResult
 from durproxy.engine.http_step import HttpSteps
 from durproxy.engine.pace import Pace
 from durproxy.engine.pools import Pool
+from durproxy.engine.runs import RunsAhead
 from durproxy.engine.schedule import next_after
-from durproxy.engine.sql_step import run_step
 from durproxy.engine.step_text import Shapes, StepFailure
 from durproxy.engine.store import Claim, Store
 from durproxy.engine.trigger import passed
@@ -93,7 +93,7 @@ class RunningInstance:
         self._execution = execution
         self._store = store
         self._pool = pool
-        self._shapes = shapes
+        self._ahead = RunsAhead(claim, execution, store, shapes)
         self._http = http
         self._ended = ended
         self._pace = Pace()
@@ -161,7 +161,7 @@ class RunningInstance:
                 if isinstance(action, FinishInstance):
                     await self._finish(action)
                     return
-                if self._leaving and not self._tasks:
+                if self._leaving and not self._tasks and not self._ahead:
                     await self._give_back_now(strike=False)
                     return
                 if isinstance(action, Performable) and not actions and self._is_alone():
@@ -307,16 +307,18 @@ class RunningInstance:
         return FrameOpened(action.key, due)
 
     async def _run_step(self, action: RunStep) -> Event:
+        if (ran := self._ahead.take(action.key)) is not None:
+            return StepCompleted(action.key, ran)
         try:
             if action.node.type is not NodeType.SQL:
                 await self._let_go()
                 result = await self._http.run(self.claim, action)
             elif self._is_alone():
                 connection = await self._keep_connection()
-                result = await run_step(connection, self._shapes, self.claim, action)
+                result = await self._ahead.run(connection, action)
             else:
                 async with self._pool.connection() as connection:
-                    result = await run_step(connection, self._shapes, self.claim, action)
+                    result = await self._ahead.run(connection, action)
         except StepFailure as failure:
             return await self._fail(action, failure.error)
         return StepCompleted(action.key, result)

@@ -20,16 +20,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 import trio
 
 from durproxy.engine.connection import Connection, ServerError
-from durproxy.engine.core.actions import ClosesRace, EndsInstance, RunStep
+from durproxy.engine.core.actions import EndsInstance, RunStep
 from durproxy.engine.core.states import StepError, StepResult
 from durproxy.engine.encoding import frames_literals
 from durproxy.engine.session import UNKNOWN, clean_session, is_foreign
 from durproxy.engine.step_text import ReadyStep, Shapes, StepFailure, prepare_step
-from durproxy.engine.store import Claim, lost_hold, types_json
+from durproxy.engine.store import Claim, decision_values, lost_hold, types_json
 from durproxy.engine.trigger import passed
 
 _RUN = (
@@ -54,12 +55,22 @@ _ATTEMPTS = 10
 Attempt = Callable[[Connection, Claim, RunStep, ReadyStep], Awaitable[StepResult]]
 
 
+@dataclass(frozen=True, slots=True)
+class Met:
+    """A step that was run already, and how it failed: it is not run again without reason."""
+
+    ready: ReadyStep
+    error: ServerError
+
+
 async def run_step(
     connection: Connection,
     shapes: Shapes,
     claim: Claim,
     action: RunStep,
     attempt_once: Attempt | None = None,
+    *,
+    met: Met | None = None,
 ) -> StepResult:
     """Run one step; its result, as far as anything here reads it.
 
@@ -72,14 +83,13 @@ async def run_step(
     while True:
         attempt += 1
         try:
+            if met is not None and attempt == 1:
+                ready = met.ready
+                return await _after(met.error, connection, claim, action, ready)
             ready = await prepare_step(connection, shapes, claim, action)
             return await (attempt_once or _attempt)(connection, claim, action, ready)
         except ServerError as error:
-            if _is_from_finish(error):
-                if (lost := lost_hold(error)) is not None:
-                    raise lost from None
-                if error.code in _NOT_NOW:
-                    raise
+            raise_if_refused(error)
             if ready is not None and error.code in _STALE and stale is None:
                 stale = error
                 if _asks_again(shapes, ready, error):
@@ -104,21 +114,32 @@ async def _attempt(
             (
                 claim.id, claim.token, *frames_literals(action.scopes),
                 str(action.key.node), action.key.path, ready.text, "t" if ready.rows else "f",
-                ready.values, types_json(ready.types), *_decision(action),
+                ready.values, types_json(ready.types), *decision_values(action.decides),
                 "t" if back else "f", "t" if clean else "f",
             ),
             lambda: passed("step.sent"),
         )  # fmt: skip
     except ServerError as error:
-        if error.code not in NOT_IN_A_TRANSACTION or ready.rows:
-            raise
-        return await _run_alone(connection, claim, action, ready)
+        return await _after(error, connection, claim, action, ready)
     passed("step.after")
     connection.session_of = claim.id
-    sent_back = answer.one()[0]
-    if sent_back is None:
-        return StepResult(None)
-    text, exact = json.loads(sent_back)
+    return sent_back(answer.one()[0], ready)
+
+
+async def _after(
+    error: ServerError, connection: Connection, claim: Claim, action: RunStep, ready: ReadyStep
+) -> StepResult:
+    """Once more in another way, if that is all the error asks for."""
+    if error.code not in NOT_IN_A_TRANSACTION or ready.rows:
+        raise error
+    return await _run_alone(connection, claim, action, ready)
+
+
+def sent_back(answer: str | None, ready: ReadyStep) -> StepResult:
+    """A result as df._run_1 and df._runs_1 send it, if something here reads it."""
+    if answer is None:
+        return StepResult()
+    text, exact = json.loads(answer)
     return StepResult(text, ready.types, None if exact is None else tuple(exact))
 
 
@@ -141,7 +162,7 @@ async def _run_alone(
         _FINISH,
         (
             claim.id, claim.token, *frames_literals(action.scopes),
-            str(action.key.node), action.key.path, *_decision(action),
+            str(action.key.node), action.key.path, *decision_values(action.decides),
         ),
     )  # fmt: skip
     return StepResult('{"rows":[],"row_count":0}')
@@ -155,24 +176,27 @@ def _asks_again(shapes: Shapes, ready: ReadyStep, error: ServerError) -> bool:
     return shapes.forget(ready.plain)
 
 
-def _decision(action: RunStep) -> tuple[str | None, str | None]:
-    match action.decides:
-        case EndsInstance():
-            return "e", None
-        case ClosesRace(winner):
-            return "r", str(winner)
-        case None:
-            return None, None
+def raise_if_refused(error: ServerError) -> None:
+    """Raise LostHold, or the error as it is, when it is the outcome that was not to be written."""
+    if _is_from_finish(error):
+        if (lost := lost_hold(error)) is not None:
+            raise lost from None
+        if error.code in _NOT_NOW:
+            raise error
 
 
 def _is_from_finish(error: ServerError) -> bool:
-    """Raised where the outcome is written, and not by the step, which runs elsewhere in there.
+    """Raised where the outcome is written, and not by the step.
 
-    The outermost line of the context says so; these words in it are never translated.
+    That runs in an EXECUTE, or is rejected by the COMMIT, of the function that the outermost line
+    of the context is about (in another database in a function that this one calls); these words
+    in it are never translated.
     """
     outermost = error.context.rpartition("\n")[2]
-    if "_run_1" in outermost or "_run_received_1" in outermost:
+    if "_run_received_1" in outermost:
         return "PERFORM" in outermost
+    if "_run_1" in outermost or "_runs_1" in outermost:
+        return "EXECUTE" not in outermost and "COMMIT" not in outermost
     return "_finish_1" in outermost
 
 

@@ -75,10 +75,16 @@ class Shapes:
         self._known: OrderedDict[str, tuple[_Typed, ...]] = OrderedDict()
         self._in_with: set[str] = set()
 
-    async def of(self, connection: Connection, claim: Claim, text: str) -> tuple[_Typed, ...]:
+    def known(self, text: str) -> tuple[_Typed, ...] | None:
+        """The columns, if they need not be asked for."""
         known = self._known.get(text)
         if known is not None:
             self._known.move_to_end(text)
+        return known
+
+    async def of(self, connection: Connection, claim: Claim, text: str) -> tuple[_Typed, ...]:
+        known = self.known(text)
+        if known is not None:
             return known
         await clean_session(connection, claim)  # a foreign search_path would find other tables
         typed = await _described(connection, text)
@@ -142,10 +148,34 @@ async def prepare_step(
     Raises StepFailure, and ServerError when the server refuses to describe the statement.
     """
     shape, bound = _rendered(claim, action)
-    values = array_literal(bound) if bound else None
     columns: tuple[_Typed, ...] = ()
     if shape.kind not in (StepKind.COMMAND, StepKind.MULTI):
         columns = await shapes.of(connection, claim, shape.body)
+    return _ready(connection, shapes, action, shape, columns, bound)
+
+
+def ready_step(
+    connection: Connection, shapes: Shapes, claim: Claim, action: RunStep
+) -> ReadyStep | None:
+    """The same where nothing is to be asked: one statement whose columns are known, or None."""
+    shape, bound = _rendered(claim, action)
+    if shape.kind is StepKind.COMMAND:
+        return _ready(connection, shapes, action, shape, (), bound)
+    columns = None if shape.kind is StepKind.MULTI else shapes.known(shape.body)
+    if columns is None:
+        return None
+    return _ready(connection, shapes, action, shape, columns, bound)
+
+
+def _ready(
+    connection: Connection,
+    shapes: Shapes,
+    action: RunStep,
+    shape: StepShape,
+    columns: tuple[_Typed, ...],
+    bound: list[str | None],
+) -> ReadyStep:
+    values = array_literal(bound) if bound else None
     rows = bool(columns) or shape.kind is StepKind.QUERY
     use = action.node.use
     records = rows and shape.kind is not StepKind.QUERY and not shapes.is_in_with(shape.body)

@@ -170,6 +170,14 @@ class Store:
             loaded[instance][Key(node, path)] = _checkpoint(row[3:])
         return loaded
 
+    async def count_done(self, claim: Claim, keys: Sequence[Key]) -> int:
+        """How many of these steps, all at one path, have succeeded."""
+        nodes = "{" + ",".join(str(key.node) for key in keys) + "}"
+        answer = await self._call(
+            "_done_1", "$1, $2, $3::integer[]", (claim.id, keys[0].path, nodes)
+        )
+        return int(answer.one()[0] or 0)
+
     # --- frames, failures, ends ---
 
     async def fail(self, claim: Claim, key: Key, scopes: Scopes, error: StepError) -> None:

@@ -94,12 +94,13 @@ def test_work_goes_on_while_the_engine_is_killed_again_and_again(serve: Serve) -
     workflows, steps = 200, 10
     with serve.connect() as client:
         client.execute("CREATE TABLE effects (workflow int, step int)")
-        for workflow in range(workflows):
-            chain = " ~> ".join(
-                f"'INSERT INTO effects SELECT {workflow}, {step} FROM pg_sleep(0.01)'"
-                for step in range(steps)
-            )
-            client.execute(f"SELECT df.start({chain})")
+        with client.transaction():  # all at once, or the first are done before the last have begun
+            for workflow in range(workflows):
+                chain = " ~> ".join(
+                    f"'INSERT INTO effects SELECT {workflow}, {step} FROM pg_sleep(0.01)'"
+                    for step in range(steps)
+                )
+                client.execute(f"SELECT df.start({chain})")
         kills, last = 0, time.monotonic()
 
         def all_completed() -> bool:

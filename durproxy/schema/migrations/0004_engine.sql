@@ -171,12 +171,14 @@ DECLARE
     v_exact text[];
     v_result text;
     v_role text;
+    v_done text;
 BEGIN
     IF p_clean THEN
         PERFORM df._clean_1();
     END IF;
     v_role := pg_catalog.current_setting('role');
-    PERFORM pg_catalog.set_config('durproxy.instance', p_instance, true);
+    -- assigned, not performed: an expression costs less than a query
+    v_done := pg_catalog.set_config('durproxy.instance', p_instance, true);
     IF p_rows THEN
         IF p_values IS NULL THEN
             EXECUTE p_text INTO v_count, v_rows, v_exact;
@@ -196,7 +198,7 @@ BEGIN
         PERFORM pg_catalog.set_config('role', v_role, false);
     END IF;
     v_result := pg_catalog.concat('{"rows":[', v_rows, '],"row_count":', v_count, '}');
-    PERFORM df._finish_1(p_instance, p_token, p_nodes, p_paths, p_rounds, p_node, p_path,
+    v_done := df._finish_1(p_instance, p_token, p_nodes, p_paths, p_rounds, p_node, p_path,
         v_result::pg_catalog.json, p_types, v_exact, p_decides, p_winner);
     IF p_back THEN
         RETURN pg_catalog.json_build_array(v_result, v_exact);
@@ -243,6 +245,17 @@ DECLARE
     v_frames integer := coalesce(cardinality(p_nodes), 0);
     v_last integer;
 BEGIN
+    IF v_frames = 0 AND p_decides IS NULL THEN
+        -- most steps: what stands below, in one statement; what went wrong is told below
+        INSERT INTO df._checkpoints (instance_id, node, path, status, result, types, exact)
+        SELECT p_instance, p_node, p_path, 'd', p_result, p_types, p_exact
+        FROM (SELECT FROM df._instances i
+              WHERE i.id = p_instance AND i.token = p_token FOR SHARE SKIP LOCKED) AS held
+        ON CONFLICT DO NOTHING;
+        IF FOUND THEN
+            RETURN;
+        END IF;
+    END IF;
     IF p_decides = 'e' THEN
         PERFORM 1 FROM df._instances i
         WHERE i.id = p_instance AND i.token = p_token FOR NO KEY UPDATE SKIP LOCKED;
