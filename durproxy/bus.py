@@ -7,6 +7,7 @@ in Postgres, too.
     wake     proxy -> engines      a statement that may have made work has committed
     ended    engine -> proxies     an instance reached a final status
     gone     supervisor -> engines the engine process with this pid is dead
+    suspects engine -> supervisor  instances wait for an engine that takes suspects
     cancel   proxy -> proxies      a CancelRequest came whose session is not the sender's
 """
 
@@ -53,7 +54,12 @@ class Cancel:
     secret_key: bytes
 
 
-Message = Wake | Ended | Gone | Cancel
+@dataclass(frozen=True, slots=True)
+class Suspects:
+    """Instances wait that ordinary engines leave alone."""
+
+
+Message = Wake | Ended | Gone | Cancel | Suspects
 
 
 class LocalBus:
@@ -94,6 +100,9 @@ class LocalBus:
     def tell_engines_gone(self, pid: int) -> None:
         self._send("engine", b"gone %d" % pid)
 
+    def tell_supervisor_suspects(self) -> None:
+        self._send("supervisor", b"suspects")
+
     def tell_proxies_cancel(self, process_id: int, secret_key: bytes) -> None:
         self._send("proxy", b"cancel %d %s" % (process_id, secret_key.hex().encode()))
 
@@ -110,7 +119,7 @@ class LocalBus:
                 yield message
 
     def _send(self, kind: str, data: bytes) -> None:
-        for path in self._dir.glob(f"{kind}-*.sock"):
+        for path in self._dir.glob(f"{kind}*.sock"):
             with suppress(OSError):  # full, just restarting, or gone: it looks by itself
                 self._socket.sendto(data, str(path))
 
@@ -120,6 +129,8 @@ def parse_message(data: bytes) -> Message | None:
     word, _, rest = data.partition(b" ")
     if word == b"wake":
         return Wake()
+    if word == b"suspects":
+        return Suspects()
     if word == b"ended":
         return Ended(rest.decode("ascii", "replace"))
     if word == b"gone" and rest.isdigit():

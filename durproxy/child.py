@@ -56,6 +56,10 @@ def _run(kind: str, settings: Settings, index: int, listeners: list[socket.socke
         from durproxy.engine.worker import run as run_engine
 
         return run_engine(settings, index)
+    if kind == "engine-alone":
+        from durproxy.engine.worker import run as run_engine
+
+        return run_engine(settings, index, alone=True)
     if kind == "web":
         from durproxy.web.app import run as run_web
 

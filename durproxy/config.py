@@ -83,6 +83,7 @@ class Settings(BaseSettings):
     lease: float = Field(default=10.0, gt=0)  # seconds without a sign of life: dead
     claim_batch: int = Field(default=50, ge=1)
     max_held: int = Field(default=500, ge=1)  # instances in one engine's memory
+    set_aside_after: int = Field(default=5, ge=1)  # attempts that an instance spoilt alone
     max_user_connections: int = Field(default=10, ge=1)  # of one engine as one role
     max_new_transaction_starts: int = Field(default=2, ge=1)  # of one proxy, at a time
     new_transaction_start_timeout: float = Field(default=5.0, gt=0)  # seconds

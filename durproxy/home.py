@@ -79,6 +79,7 @@ def _record(settings: Settings) -> None:
     """Tell the functions in the server what they need to know of the settings."""
     told = {
         "new_transaction_start_timeout": f"{settings.new_transaction_start_timeout:g}",
+        "set_aside_after": str(settings.set_aside_after),
         "enable_superuser_instances": str(settings.enable_superuser_instances).lower(),
     }
     with connect(settings.upstream) as connection:

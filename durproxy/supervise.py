@@ -1,7 +1,8 @@
 """``serve``: starts the children, watches them, restarts them, and drains them at the end.
 
 A child that dies is started again: at once when it had been at work, after pauses that grow when
-it keeps dying before that. Its listening sockets stay open here, so clients that connect
+it keeps dying before that. An engine for suspects (engine/probation.py) is started when an engine
+asks for one, and may end by itself. The listening sockets stay open here, so clients that connect
 meanwhile wait and are not refused. SIGTERM or SIGINT drains: every child gets SIGTERM and
 ``drain_timeout`` seconds to finish; a second signal ends them at once.
 """
@@ -20,7 +21,7 @@ from pathlib import Path
 
 import trio
 
-from durproxy.bus import LocalBus
+from durproxy.bus import LocalBus, Suspects
 from durproxy.child import orders
 from durproxy.config import Settings, option_name
 from durproxy.errors import ConfigurationError
@@ -59,6 +60,7 @@ class Child:
         self._pid: int | None = None
         self._ready_at = math.inf
         self._stopping = trio.Event()
+        self._may_end = False
 
     async def keep_running(self, on_death: Callable[[Child, int], None]) -> None:
         """Until ``stop``; ``on_death`` gets the pid of each process that died before."""
@@ -75,6 +77,11 @@ class Child:
                 await self._stopping.wait()
             pause = min(max(pause * 2, _FIRST_PAUSE), _LONGEST_PAUSE)
 
+    async def run_until_done(self, on_death: Callable[[Child, int], None]) -> None:
+        """The same, for a child that may end by itself."""
+        self._may_end = True
+        await self.keep_running(on_death)
+
     async def _run_once(self) -> int | None:
         """One process, from its start to its end; its pid, None when it could not be started."""
         self._ready_at = math.inf
@@ -84,6 +91,8 @@ class Child:
             _log.error("child.not_started", kind=self.kind, index=self.index, error=str(error))
             return None
         code = await self._watch(pid, ready_fd)
+        if self._may_end and code == 0:
+            self._stopping.set()
         _log_end(self, pid, code, expected=self._stopping.is_set())
         return pid
 
@@ -153,6 +162,9 @@ class Supervisor:
         self._engines = [
             Child("engine", index, settings, [], zygote) for index in range(settings.engines)
         ]
+        self._zygote = zygote
+        self._alone: Child | None = None
+        self._is_draining = False
         self._web = (
             [] if listening.web is None else [Child("web", 0, settings, [listening.web], zygote)]
         )
@@ -167,7 +179,19 @@ class Supervisor:
                 async with trio.open_nursery() as running:
                     for child in children:
                         running.start_soon(child.keep_running, self._child_died)
+                    nursery.start_soon(self._receive, running)
                 nursery.cancel_scope.cancel()
+
+    async def _receive(self, running: trio.Nursery) -> None:
+        async for message in self._bus.receive():
+            if isinstance(message, Suspects) and self._alone is None and not self._is_draining:
+                running.start_soon(self._run_alone)
+
+    async def _run_alone(self) -> None:
+        """An engine for suspects, until none is left."""
+        self._alone = Child("engine-alone", 0, self._settings, [], self._zygote)
+        await self._alone.run_until_done(self._child_died)
+        self._alone = None
 
     async def _announce(self, on_ready: Callable[[Listening], None]) -> None:
         for proxy in self._proxies:
@@ -181,6 +205,8 @@ class Supervisor:
         number = await anext(signals)
         _log.info("serve.draining", signal=signal.Signals(number).name)
         self._listening.close()  # the proxies' own copies close as they drain
+        self._is_draining = True
+        children = children if self._alone is None else [*children, self._alone]
         for child in children:
             child.stop()
         with trio.move_on_after(self._settings.drain_timeout + _KILL_GRACE):
@@ -190,7 +216,7 @@ class Supervisor:
             child.stop(signal.SIGKILL)
 
     def _child_died(self, child: Child, pid: int) -> None:
-        if child.kind == "engine":
+        if child.kind in ("engine", "engine-alone"):
             self._bus.tell_engines_gone(pid)
 
 

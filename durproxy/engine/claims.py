@@ -1,5 +1,9 @@
 """Which instances this worker holds: claiming, giving up, taking over, and when to look.
 
+Claims are fair: the server walks over the roles and lanes (a hash of database and label) that have
+work, from where this worker's last walk ended, and of one role a worker holds no more than keep its
+connections busy. So a flood of one role, label or database delays the others by a claim or two.
+
 States of the claimer:
 
     LOOKING    work was found just now: it looks again by itself, so nobody needs to notify
@@ -19,7 +23,8 @@ from datetime import datetime
 import trio
 
 from durproxy.config import Settings
-from durproxy.engine.store import Claim, Look, OtherEngine, Store
+from durproxy.engine.holding import Holding
+from durproxy.engine.store import Look, OtherEngine, Store, Walk
 from durproxy.engine.trigger import passed
 from durproxy.errors import DurproxyError
 from durproxy.log import get_logger
@@ -32,6 +37,7 @@ _LOOKS_BEFORE_SLEEP = (0.0, 0.005, 0.02, 0.08, 0.32)
 _TICK_BESIDE_OTHERS = 1.0  # seconds, while another worker owns instances
 _BEATS_IN_A_LEASE = 2  # so that a short lease does not end between two ticks
 _TICKS_AT_START = (0.0, 0.1, 0.3, 1.0)  # a killed predecessor's connection takes a moment to go
+_ROOM_PER_CONNECTION = 2  # instances of a role that are held for each connection as that role
 
 
 class Claims:
@@ -41,13 +47,20 @@ class Claims:
         self,
         store: Store,
         settings: Settings,
-        begin: Callable[[list[Claim]], None],
-        held: Callable[[], list[str]],
+        holding: Holding,
+        found_suspects: Callable[[], None],
+        cut_off: Callable[[], None],
     ) -> None:
         self._store = store
         self._settings = settings
-        self._begin = begin
-        self._held = held
+        self._begin = holding.begin
+        self._held = holding.ids
+        self._roles = holding.roles
+        self._found_suspects = found_suspects
+        self._cut_off = cut_off
+        self._room_of_role = _ROOM_PER_CONNECTION * settings.max_user_connections
+        self._walk = Walk()
+        self.may_hold = 1 if store.alone else settings.max_held
         self._woken = trio.Event()
         self._asleep = trio.CancelScope()
         self._tick_now = trio.Event()
@@ -73,7 +86,7 @@ class Claims:
 
     def left(self, due: datetime | None) -> None:
         """An instance of ours has left memory until `due`, and makes room."""
-        if self._was_full:
+        if self._was_full or self._walk.was_role_full:
             self.wake()
         self.expect(due)
 
@@ -151,16 +164,19 @@ class Claims:
         async with self._one_at_a_time:
             if not self._may_claim():
                 return False
-            claims = await self._store.claim(room)
+            claims, self._walk = await self._store.claim(
+                room, self._walk, self._roles(), self._room_of_role
+            )
             passed("claim.after")
             self._begin(claims)
+        self.expect(self._walk.next_ready)
         return bool(claims)
 
     def _may_claim(self) -> bool:
         return not self.stopped and self._room() > 0
 
     def _room(self) -> int:
-        return self._settings.max_held - len(self._held())
+        return self.may_hold - len(self._held())
 
     def _seconds_to_sleep(self) -> float:
         if self._room() <= 0 or self._next_ready is None:
@@ -183,10 +199,13 @@ class Claims:
                 await self._tick_now.wait()
                 first = iter(_TICKS_AT_START)
             self._tick_now = trio.Event()
-            try:
-                await self._tick()
-            except DurproxyError as error:
-                _log.warning("tick.failed", error=error.message)
+            with trio.move_on_after(self._settings.lease) as patience:
+                try:
+                    await self._tick()
+                except DurproxyError as error:
+                    _log.warning("tick.failed", error=error.message)
+            if patience.cancelled_caught:  # the others take us for dead by now, and rightly so
+                self._cut_off()
 
     async def _tick(self) -> None:
         async with self._one_at_a_time:
@@ -196,6 +215,8 @@ class Claims:
         for other in look.others:
             await self._judge(other)
         self._others_own = any(other.owns for other in look.others)
+        if look.suspects:
+            self._found_suspects()
         await self._follow(look)
 
     async def _follow(self, look: Look) -> None:
@@ -219,6 +240,7 @@ class Claims:
             taken = await self._store.take_over(other.id, self._settings.max_held)
             _log.info("engine.taken_over", engine_id=other.id, instances=taken)
             self.wake()
+            self.look_around()
         if other.gone:
             await self._store.forget(other.id)
             self._beats.pop(other.id, None)

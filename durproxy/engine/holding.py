@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from datetime import datetime
 from functools import lru_cache
@@ -50,9 +51,10 @@ class Holding:
         self._nursery = nursery
         self._ended = ended
         self._left = left
-        self._shapes: dict[str, Shapes] = {}
+        self._shapes: dict[tuple[str, str | None], Shapes] = {}
         # from the claim's reply on, so that nobody takes it for lost; None while it is loaded
         self._held: dict[str, RunningInstance | None] = {}
+        self._roles_held: Counter[int] = Counter()
         self._next: dict[str, Claim] = {}  # claimed anew while the last claim's run still ends
         self._leaving = False
         self._empty = trio.Event()
@@ -60,12 +62,17 @@ class Holding:
     def ids(self) -> list[str]:
         return list(self._held)
 
+    def roles(self) -> Counter[int]:
+        """How many are held of which role."""
+        return self._roles_held
+
     def begin(self, claims: list[Claim]) -> None:
         """Run these; returns at once."""
         self._next.update((claim.id, claim) for claim in claims if claim.id in self._held)
         claims = [claim for claim in claims if claim.id not in self._held]
         if claims:
             self._held.update(dict.fromkeys(claim.id for claim in claims))
+            self._roles_held.update(claim.role_id for claim in claims)
             self._nursery.start_soon(self._load, claims)
 
     def poke(self, instance: str) -> bool:
@@ -101,11 +108,11 @@ class Holding:
                 checkpoints = await self._store.load(known)
         except DurproxyError as error:  # still ours by the table: the tick gives them back
             _log.warning("claim.not_loaded", instances=known, error=error.message)
-            for instance in known:
-                self._out(instance)
         for claim in claims:
             if claim.fresh or claim.id in checkpoints:
                 self._nursery.start_soon(self._run, claim, checkpoints.get(claim.id, {}))
+            else:
+                self._out(claim)
 
     async def _run(self, claim: Claim, checkpoints: dict[Key, Checkpoint]) -> None:
         due, signalled = None, False
@@ -117,16 +124,17 @@ class Holding:
             await self._refuse(claim, error)
         except Exception as error:  # noqa: BLE001 -- an instance that trips us must not stop the others
             _log.error("instance.crashed", instance=claim.id, error=repr(error), exc_info=True)
-            due = await self._set_aside(claim)
+            due = await self._put_off(claim, f"it crashed its worker's task: {error!r}")
         finally:
-            self._out(claim.id)
+            self._out(claim)
             self._left(claim.id, due, signalled)
 
     def _entered(self, claim: Claim, checkpoints: dict[Key, Checkpoint]) -> RunningInstance:
         role, execution = _checked(claim, checkpoints)
-        shapes = self._shapes.setdefault(role, Shapes())
+        shapes = self._shapes.setdefault((role, claim.database), Shapes())
+        pool = self._roles.of(role, claim.database)
         running = RunningInstance(
-            claim, execution, self._store, self._roles.of(role), shapes, self._http, self._ended
+            claim, execution, self._store, pool, shapes, self._http, self._ended
         )
         self._held[claim.id] = running
         if self._leaving:
@@ -135,10 +143,10 @@ class Holding:
         _log.info(event, instance=claim.id, label=claim.label, role=role)
         return running
 
-    async def _set_aside(self, claim: Claim) -> datetime | None:
+    async def _put_off(self, claim: Claim, trouble: str) -> datetime | None:
         """Until later, and longer each time."""
         try:
-            return await self._store.release_now(claim, strike=True)
+            return await self._store.put_off(claim, trouble, attempt=True)
         except DurproxyError as error:  # the tick will find that nobody here has it in memory
             _log.warning("instance.not_released", instance=claim.id, error=error.message)
             return None
@@ -154,10 +162,13 @@ class Holding:
             return
         self._ended(claim.id)
 
-    def _out(self, instance: str) -> None:
-        self._held.pop(instance, None)
-        if instance in self._next:
-            self.begin([self._next.pop(instance)])
+    def _out(self, claim: Claim) -> None:
+        del self._held[claim.id]
+        self._roles_held[claim.role_id] -= 1
+        if not self._roles_held[claim.role_id]:
+            del self._roles_held[claim.role_id]
+        if claim.id in self._next:
+            self.begin([self._next.pop(claim.id)])
         if not self._held:
             self._empty.set()
 

@@ -22,17 +22,19 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from datetime import datetime
 
 import trio
 
-from durproxy.engine.connection import Connection
+from durproxy.engine.away_step import AwaySteps
+from durproxy.engine.connection import Connection, ConnectionLost
 from durproxy.engine.core.actions import (
     Abandon,
     Action,
     CloseFrame,
+    EndsInstance,
     Event,
     FinishInstance,
     FrameClosed,
@@ -73,6 +75,11 @@ _log = get_logger(__name__)
 _SOON = 0.1  # seconds: a wait that short is not worth a claim
 _PATIENCE = 1.0  # seconds until a decided scope must have been told to us
 
+
+class SessionLost(ConnectionLost):
+    """A step's own session broke: the step may have ended it itself."""
+
+
 Performable = RunStep | RecordFailure | OpenFrame | CloseFrame | NextRound
 
 
@@ -93,6 +100,8 @@ class RunningInstance:
         self._execution = execution
         self._store = store
         self._pool = pool
+        self._away = None if claim.database is None else AwaySteps(claim, store)
+        self._shapes = shapes
         self._ahead = RunsAhead(claim, execution, store, shapes)
         self._http = http
         self._ended = ended
@@ -138,20 +147,21 @@ class RunningInstance:
         except* NotHeld:
             _log.info("instance.lost", instance=self.claim.id)
         except* LostHold:
-            await self._give_back_now(strike=False)
+            await self._give_back_now()
         except* UpstreamUnreachable as group:
+            trouble = str(group.exceptions[0])
             _log.warning(
-                "role.unreachable",
-                instance=self.claim.id,
-                role=self.claim.role,
-                error=str(group.exceptions[0]),
+                "role.unreachable", instance=self.claim.id, role=self.claim.role, error=trouble
             )
-            await self._give_back_now(strike=True)
+            await self._put_off(trouble)
+        except* SessionLost as group:
+            trouble = str(group.exceptions[0])
+            _log.warning("instance.interrupted", instance=self.claim.id, error=trouble)
+            await self._put_off(f"the session of its step was lost: {trouble}", attempt=True)
         except* DurproxyError as group:
-            _log.warning(
-                "instance.interrupted", instance=self.claim.id, error=str(group.exceptions[0])
-            )
-            await self._give_back_now(strike=True)
+            trouble = str(group.exceptions[0])
+            _log.warning("instance.interrupted", instance=self.claim.id, error=trouble)
+            await self._put_off(trouble)
 
     async def _work(self, nursery: trio.Nursery) -> None:
         actions = deque(self._execution.start())
@@ -162,7 +172,7 @@ class RunningInstance:
                     await self._finish(action)
                     return
                 if self._leaving and not self._tasks and not self._ahead:
-                    await self._give_back_now(strike=False)
+                    await self._give_back_now()
                     return
                 if isinstance(action, Performable) and not actions and self._is_alone():
                     event = await self._perform(action)
@@ -313,15 +323,36 @@ class RunningInstance:
             if action.node.type is not NodeType.SQL:
                 await self._let_go()
                 result = await self._http.run(self.claim, action)
-            elif self._is_alone():
-                connection = await self._keep_connection()
-                result = await self._ahead.run(connection, action)
             else:
-                async with self._pool.connection() as connection:
-                    result = await self._ahead.run(connection, action)
+                result = await self._run_sql(action)
         except StepFailure as failure:
             return await self._fail(action, failure.error)
         return StepCompleted(action.key, result)
+
+    async def _run_sql(self, action: RunStep) -> StepResult:
+        try:
+            if self._is_alone():
+                result = await self._run_on(await self._keep_connection(), action)
+            else:
+                async with self._pool.connection() as connection:
+                    result = await self._run_on(connection, action)
+        except UpstreamUnreachable:
+            if self._away is not None:
+                await self._away.check_open(action)
+            raise
+        if self._away is None:
+            return result
+        if action.decides == EndsInstance():
+            await self._let_go()  # a script may drop the database as soon as it sees the end
+        return await self._away.record(action, result)
+
+    async def _run_on(self, connection: Connection, action: RunStep) -> StepResult:
+        try:
+            if self._away is not None:
+                return await self._away.run(connection, self._shapes, action)
+            return await self._ahead.run(connection, action)
+        except ConnectionLost as error:
+            raise SessionLost(error.message) from None
 
     async def _fail(self, action: RunStep | RecordFailure | OpenFrame, error: StepError) -> Event:
         passed("fail.before")
@@ -367,10 +398,17 @@ class RunningInstance:
         passed("release.after")
         self.signalled = bool(self._untaken)
 
-    async def _give_back_now(self, *, strike: bool) -> None:
+    async def _give_back_now(self) -> None:
         """Its state here is not to be trusted: void the token, and let it be claimed anew."""
+        await self._leave_by(self._store.release_now(self.claim))
+
+    async def _put_off(self, trouble: str, *, attempt: bool = False) -> None:
+        """The same, but not before a while; `attempt`: the instance itself may be the reason."""
+        await self._leave_by(self._store.put_off(self.claim, trouble, attempt=attempt))
+
+    async def _leave_by(self, release: Awaitable[datetime | None]) -> None:
         try:
-            self.due = await self._store.release_now(self.claim, strike=strike)
+            self.due = await release
         except NotHeld:
             _log.info("instance.lost", instance=self.claim.id)
         except DurproxyError as error:  # the tick will find that nobody here has it in memory

@@ -42,7 +42,7 @@ from durproxy.errors import FinishedBefore, LostHold, NotHeld, ScopeEnded
 _LOST: dict[str, type[LostHold]] = {
     cls.sqlstate: cls for cls in (NotHeld, ScopeEnded, FinishedBefore)
 }
-_CLAIM_COLUMNS = "id, token, graph, vars, label, role, fresh"
+_CLAIM_COLUMNS = "id, token, graph, vars, label, role, fresh, role_id, lane, next_ready, database"
 
 
 def lost_hold(error: ServerError) -> LostHold | None:
@@ -62,11 +62,23 @@ class Claim:
     label: str | None
     role: str | None
     fresh: bool
+    role_id: int
+    database: str | None = None  # where its steps run; None: in the home database
 
     @property
     def substitutions(self) -> dict[str, str]:
         """What ``{name}`` stands for in the texts of this instance."""
         return {**self.variables, "sys_instance_id": self.id, "sys_label": self.label or ""}
+
+
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """Where a claim's walk over roles and lanes has ended, and what it saw on its way."""
+
+    role_id: int = 0
+    lane: int = -1
+    next_ready: datetime | None = None
+    was_role_full: bool = False  # some role had no room left in this worker
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +99,7 @@ class Look:
     others: tuple[OtherEngine, ...]
     signalled: tuple[str, ...]
     orphans: tuple[str, ...]
+    suspects: bool = False  # some wait for a worker that takes suspects
 
 
 class Clock:
@@ -108,9 +121,11 @@ class Clock:
 class Store:
     """The engine protocol over a pool of connections as the home schema's owner."""
 
-    def __init__(self, pool: Pool, engine_id: str) -> None:
+    def __init__(self, pool: Pool, engine_id: str, *, alone: bool = False) -> None:
+        """`alone`: the worker takes suspects, and nothing else."""
         self._pool = pool
         self.engine_id = engine_id
+        self.alone = alone
         self.clock = Clock()
 
     async def _call(self, name: str, arguments: str, values: Sequence[str | None]) -> Result:
@@ -124,9 +139,24 @@ class Store:
 
     # --- holding ---
 
-    async def claim(self, room: int) -> list[Claim]:
-        values = (self.engine_id, str(room), str(FORMAT))
-        return _claims(await self._call("_claim_1", "$1::uuid, $2::integer, $3::smallint", values))
+    async def claim(
+        self, room: int, walk: Walk, held: Mapping[int, int], of_a_role: int
+    ) -> tuple[list[Claim], Walk]:
+        """Claim up to `room`, going on after the last walk; `held`: how many of which role."""
+        result = await self._call(
+            "_claim_1",
+            "$1::uuid, $2::integer, $3::smallint, $4::oid, $5::integer, $6::oid[], $7::integer[],"
+            " $8::integer, $9::boolean",
+            (
+                self.engine_id, str(room), str(FORMAT), str(walk.role_id), str(walk.lane),
+                array_literal(map(str, held)),
+                array_literal(str(of_a_role - count) for count in held.values()),
+                str(of_a_role), "t" if self.alone else "f",
+            ),
+        )  # fmt: skip
+        *rows, last = result
+        ended = Walk(int(last[7] or 0), int(last[8] or 0), _time(last[9]), last[6] == "t")
+        return _claims(rows), ended
 
     async def claim_one(self, instance: str) -> list[Claim]:
         values = (self.engine_id, instance, str(FORMAT))
@@ -141,16 +171,24 @@ class Store:
 
         Returns when it can be claimed: at once when a message is there already.
         """
-        return await self._release(claim, "infinity" if ready is None else ready.isoformat(), "f")
+        return await self._release(claim, "infinity" if ready is None else ready.isoformat(), "w")
 
-    async def release_now(self, claim: Claim, *, strike: bool = False) -> datetime | None:
-        """Give back for the next claim; with a strike that waits, longer each time."""
-        return await self._release(claim, "-infinity", "t" if strike else "f")
+    async def release_now(self, claim: Claim) -> datetime | None:
+        """Give back for the next claim."""
+        return await self._release(claim, "-infinity", "b")
 
-    async def _release(self, claim: Claim, ready: str, strike: str) -> datetime | None:
-        values = (claim.id, claim.token, ready, strike)
+    async def put_off(
+        self, claim: Claim, trouble: str, *, attempt: bool = False
+    ) -> datetime | None:
+        """Give back until later, longer each time; `attempt`: it may be its own fault."""
+        return await self._release(claim, "-infinity", "a" if attempt else "l", trouble)
+
+    async def _release(
+        self, claim: Claim, ready: str, how: str, trouble: str | None = None
+    ) -> datetime | None:
+        values = (claim.id, claim.token, ready, how, trouble)
         result = await self._call(
-            "_release_1", "$1, $2::uuid, $3::timestamptz, $4::boolean", values
+            "_release_1", '$1, $2::uuid, $3::timestamptz, $4::"char", $5', values
         )
         return _time(result.one()[0])
 
@@ -265,6 +303,43 @@ class Store:
             (claim.id, claim.token, *frames_literals(scopes), *values),
         )
 
+    # --- steps in another database ---
+
+    async def visit(self, claim: Claim) -> tuple[str, str, str]:
+        """What the home tells of itself there: its id, the visit's number, its owner."""
+        rows = list(await self._call("_visit_1", "$1, $2::uuid", (claim.id, claim.token)))
+        if not rows:
+            raise NotHeld(f'instance "{claim.id}" is not held by this worker any more')
+        [(home, number, owner)] = rows
+        return home or "", number or "", owner or ""
+
+    async def finish_away(self, claim: Claim, action: RunStep, result: StepResult) -> None:
+        """The outcome of a step that has committed there, and what it decides."""
+        await self._write(
+            "_finish_1", claim, action.scopes,
+            '$6::integer, $7, $8::json, $9::json, $10::text[], $11::"char", $12::integer',
+            (
+                str(action.key.node), action.key.path, result.text, types_json(result.types),
+                None if result.exact is None else array_literal(result.exact),
+                *decision_values(action.decides),
+            ),
+        )  # fmt: skip
+
+    async def found(self, database: str, *, receipts: bool) -> None:
+        """Whether steps leave receipts there, for df.explain."""
+        values = (database, "t" if receipts else "f")
+        await self._call("_found_1", "$1, $2::boolean", values)
+
+    async def closed(self, database: str, role: str) -> tuple[str, str] | None:
+        """SQLSTATE and message, when the role cannot get into the database."""
+        for code, message in await self._call("_closed_1", "$1, $2", (database, role)):
+            return code or "", message or ""
+        return None
+
+    async def luggage(self) -> str:
+        """A script that makes our functions for steps where there are none."""
+        return (await self._call("_luggage_1", "", ())).one()[0] or ""
+
     # --- looking around ---
 
     async def now(self) -> datetime:
@@ -282,13 +357,14 @@ class Store:
         result = await self._call(
             "_tick_1", "$1::uuid, $2::text[]", (self.engine_id, array_literal(list(held)))
         )
-        now, next_ready, others, signalled, orphans = result.one()
+        now, next_ready, others, signalled, orphans, _, suspects = result.one()
         self.clock.set(_time(now) or datetime.now(UTC))
         return Look(
             _time(next_ready),
             tuple(OtherEngine(**other) for other in json.loads(others or "[]") or ()),
             tuple(x or "" for x in parse_array(signalled)),
             tuple(x or "" for x in parse_array(orphans)),
+            suspects == "t",
         )
 
     async def forget(self, dead: str) -> None:
@@ -301,7 +377,7 @@ class Store:
 # --- rows and JSON ---
 
 
-def _claims(result: Result) -> list[Claim]:
+def _claims(rows: Iterable[Sequence[str | None]]) -> list[Claim]:
     return [
         Claim(
             id=row[0] or "",
@@ -311,8 +387,10 @@ def _claims(result: Result) -> list[Claim]:
             label=row[4],
             role=row[5],
             fresh=row[6] == "t",
+            role_id=int(row[7] or 0),
+            database=row[10],
         )
-        for row in result
+        for row in rows
     ]
 
 

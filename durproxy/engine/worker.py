@@ -26,6 +26,7 @@ from durproxy.engine.core.graph import FORMAT
 from durproxy.engine.holding import Holding
 from durproxy.engine.http_step import HttpSteps
 from durproxy.engine.pools import Pool, RolePools
+from durproxy.engine.probation import run_probation
 from durproxy.engine.store import Store
 from durproxy.errors import DurproxyError, UpstreamUnreachable
 from durproxy.log import get_logger
@@ -44,21 +45,22 @@ _RETRY = 1.0  # seconds between attempts to reach the upstream
 _LAST_WORDS = 5.0  # seconds to give back what is still held
 
 
-def run(settings: Settings, index: int) -> int:
-    """The engine child's whole life; its exit code."""
+def run(settings: Settings, index: int, *, alone: bool = False) -> int:
+    """The engine child's whole life; its exit code. `alone`: for suspects, until none is left."""
     sys.setrecursionlimit(_RECURSION)
-    return trio.run(Worker(settings, index).run)
+    return trio.run(Worker(settings, index, alone=alone).run)
 
 
 class Worker:
     """The parts of one engine process, wired together."""
 
-    def __init__(self, settings: Settings, index: int) -> None:
+    def __init__(self, settings: Settings, index: int, *, alone: bool) -> None:
         self._settings = settings
-        self._name = f"engine-{index}"
+        self._alone = alone
+        self._name = f"engine-alone-{index}" if alone else f"engine-{index}"
         self._id = str(uuid.uuid4())
         self._store_pool = Pool(_store_conninfo(settings, "durproxy store"), _STORE_CONNECTIONS)
-        self._store = Store(self._store_pool, self._id)
+        self._store = Store(self._store_pool, self._id, alone=alone)
         self._roles = RolePools(settings.upstream, settings.max_user_connections, settings.lease)
         self._life_lost = False
 
@@ -74,13 +76,21 @@ class Worker:
                     bus.tell_proxies_ended,
                     self._left,
                 )
-                self._claims = Claims(self._store, self._settings, holding.begin, holding.ids)
+                self._claims = Claims(
+                    self._store,
+                    self._settings,
+                    holding,
+                    bus.tell_supervisor_suspects,
+                    self._cut_off,
+                )
                 nursery.start_soon(self._stop_on_signal, holding, nursery)
                 nursery.start_soon(self._listen, life, holding, nursery)
                 nursery.start_soon(self._receive, bus)
                 nursery.start_soon(self._claims.run_ticks)
                 nursery.start_soon(self._claims.run)
                 nursery.start_soon(self._roles.tidy)
+                if self._alone:
+                    nursery.start_soon(self._leave_unused, holding, nursery)
                 announce_ready()
                 _log.info("engine.started", engine_id=self._id, pid=os.getpid())
         self._store_pool.close_idle()
@@ -93,7 +103,8 @@ class Worker:
             try:
                 life = await Connection.connect(_store_conninfo(self._settings, "durproxy engine"))
                 await life.run(
-                    "SELECT df._register_1($1::uuid, $2::smallint)", (self._id, str(FORMAT))
+                    "SELECT df._register_1($1::uuid, $2::smallint, $3::boolean)",
+                    (self._id, str(FORMAT), str(self._alone)),
                 )
                 await life.run("LISTEN durproxy")
             except (UpstreamUnreachable, ConnectionLost) as error:
@@ -111,14 +122,21 @@ class Worker:
                     kind, _, instance = payload.partition(":")
                     if kind == "w":
                         self._claims.wake()
-                    elif kind == "s" and not holding.poke(instance):
+                    elif kind == "s" and not holding.poke(instance) and not self._alone:
                         nursery.start_soon(self._claim_signalled, instance)
                     elif kind == "c":
                         holding.cancel(instance)
         except ConnectionLost as error:
-            _log.error("engine.life_lost", engine_id=self._id, error=error.message)
-            self._life_lost = True
-            nursery.cancel_scope.cancel()
+            self._lose_life(error.message)
+
+    def _cut_off(self) -> None:
+        self._lose_life(f"no answer from the server for {self._settings.lease:g} s")
+
+    def _lose_life(self, reason: str) -> None:
+        """Whatever it held may be another's by now: begin anew, under another id."""
+        _log.error("engine.life_lost", engine_id=self._id, error=reason)
+        self._life_lost = True
+        self._nursery.cancel_scope.cancel()
 
     async def _receive(self, bus: LocalBus) -> None:
         async for message in bus.receive():
@@ -139,15 +157,22 @@ class Worker:
     def _left(self, instance: str, due: datetime | None, signalled: bool) -> None:
         """An instance has left memory: there is room, and it may want to come back."""
         self._claims.left(due)
-        if signalled:
+        if signalled and not self._alone:
             self._nursery.start_soon(self._claim_signalled, instance)
 
     # --- the end ---
+
+    async def _leave_unused(self, holding: Holding, nursery: trio.Nursery) -> None:
+        await run_probation(self._claims, holding, self._settings.max_held)
+        await self._drain(holding, nursery)
 
     async def _stop_on_signal(self, holding: Holding, nursery: trio.Nursery) -> None:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
             async for _ in signals:
                 break
+        await self._drain(holding, nursery)
+
+    async def _drain(self, holding: Holding, nursery: trio.Nursery) -> None:
         _log.info("engine.draining", engine_id=self._id, held=len(holding.ids()))
         with trio.move_on_after(self._settings.drain_timeout):
             await self._claims.stop()

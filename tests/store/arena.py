@@ -19,6 +19,11 @@ from tests.store.asking import value
 from tests.waiting import wait_until
 
 _FRAMES = "%(id)s, %(token)s::uuid, %(nodes)s::int[], %(paths)s::text[], %(rounds)s::bigint[]"
+# whatever is due, all of it: df._claim_1 ends with a row that has no id
+CLAIM_ALL = (
+    "SELECT coalesce(array_agg(id), '{}') FROM df._claim_1(%s, 1000, 1::smallint, 0, -1, '{}',"
+    " '{}', 1000, false) WHERE id IS NOT NULL"
+)
 _RESULT = '{"rows":[],"row_count":0}'
 
 
@@ -147,7 +152,7 @@ class Worker:
 
     def release(self, ready: str = "infinity") -> None:
         self.session.execute(
-            "SELECT df._release_1(%s, %s, %s::timestamptz, false)",
+            "SELECT df._release_1(%s, %s, %s::timestamptz, 'w')",
             [self.instance, self.token, ready],
         )
 

@@ -14,7 +14,7 @@ import psycopg
 import pytest
 
 from tests.fix_postgres import Database, Role
-from tests.store.arena import Arena, Frame
+from tests.store.arena import CLAIM_ALL, Arena, Frame
 
 ROOT = Frame(1)
 
@@ -443,7 +443,7 @@ def test_a_claim_never_waits_and_takes_what_is_free(arena: Arena) -> None:
     user.execute(arena.cancel(busy).encode())
     claim = arena.send(
         arena.session(),
-        "SELECT coalesce(array_agg(id), '{}') FROM df._claim_1(%s, 1000, 1::smallint)",
+        CLAIM_ALL,
         engine,
     )
     claimed = claim.value(arena.patience)
@@ -458,7 +458,7 @@ def test_a_row_that_an_open_transaction_refers_to_can_be_claimed(arena: Arena) -
     session.execute("SELECT 1 FROM df._instances WHERE id = %s FOR KEY SHARE", [instance])
     claim = arena.send(
         arena.session(),
-        "SELECT coalesce(array_agg(id), '{}') FROM df._claim_1(%s, 1000, 1::smallint)",
+        CLAIM_ALL,
         str(uuid.uuid4()),
     )
     assert instance in claim.value(arena.patience)
@@ -480,7 +480,7 @@ def test_a_worker_never_waits_for_a_users_transaction_when_it_gives_back(arena: 
     worker, user = arena.claimed(), arena.session(arena.user)
     user.execute("BEGIN")
     user.execute(arena.cancel(worker.instance).encode())
-    release = "SELECT df._release_1(%s, %s, 'infinity', false)"
+    release = "SELECT df._release_1(%s, %s, 'infinity', 'w')"
     released = arena.send(worker.session, release, worker.instance, worker.token)
     assert arena.ends(released) == "55P03"
     gives_back = (

@@ -113,10 +113,11 @@ _WAITS = [
     Mutation("_take_1", "SKIP LOCKED", "", protocol.test_two_waits_never_take_the_same_message),
     Mutation("_take_1", "v_due IS NULL OR v_due > clock_timestamp()", "true",
              protocol.test_a_wait_whose_time_is_over_prefers_a_message_that_is_there),
-    Mutation("_release_1", "NOT p_strike AND EXISTS", "false AND EXISTS",
+    Mutation("_release_1", "p_how = 'w' AND EXISTS", "false AND EXISTS",
              partial(protocol.test_a_message_that_is_there_makes_a_released_instance_claimable,
                      sent="before the release")),
-    Mutation("_tick_1", "i.ready_at IS NOT NULL)", "i.ready_at < now())",
+    Mutation("_tick_1", "i.ready_at IS NOT NULL AND i.takeovers",
+             "i.ready_at < now() AND i.takeovers",
              protocol.test_a_message_that_comes_after_the_release_is_seen_by_the_next_look),
 ]  # fmt: skip
 _HOLDERS = [
@@ -130,13 +131,13 @@ _HOLDERS = [
              protocol.test_every_claim_has_a_token_of_its_own),
     Mutation("_takeover_1", "SKIP LOCKED", "",
              protocol.test_a_takeover_leaves_what_is_committing_for_its_next_look),
-    Mutation("_takeover_1", "token = NULL", "token = i.token",
+    Mutation("_interrupted", "token = NULL", "token = i.token",
              protocol.test_a_step_cannot_commit_after_a_takeover_or_a_release),
     Mutation("_reclaim_1", "SKIP LOCKED", "",
              protocol.test_a_worker_never_waits_for_a_users_transaction_when_it_gives_back),
     Mutation("_release_all_1", "AND (SELECT count(*) FROM mine)", "OR (SELECT count(*) FROM mine)",
              protocol.test_a_worker_never_waits_for_a_users_transaction_when_it_gives_back),
-    Mutation("_tick_1", "UNION ALL", "EXCEPT ALL",
+    Mutation("_tick_1", "AND NOT EXISTS (SELECT", "AND EXISTS (SELECT",
              protocol.test_what_a_forgotten_worker_still_claimed_is_found),
 ]  # fmt: skip
 _MUTATIONS = [*_FINISH, *_SCOPES, *_WAITS, *_HOLDERS]

@@ -41,9 +41,9 @@ CREATE TABLE df._instances (
     owner         uuid,                            -- the worker that holds it
     token         uuid,                            -- random per claim: proof of holding
     -- a flood of one label or database is kept apart from the others of its role: see df._claim_1
-    lane          smallint NOT NULL GENERATED ALWAYS AS
+    lane          smallint GENERATED ALWAYS AS
         ((hashtext(database || '/' || coalesce(label, '')) & 63)::smallint) STORED,
-    paused        text,                            -- why: by a user, or 'set aside: …' after too many strikes
+    paused        text,                            -- why: by a user, or 'set aside: ...' after too many strikes
     trouble       text,                            -- why its last holder could not go on, until one can
     takeovers     integer NOT NULL DEFAULT 0,      -- attempts without progress: see df._interrupted
     strikes       integer NOT NULL DEFAULT 0,      -- those of them that nothing else can have spoiled
