@@ -95,6 +95,10 @@ class Settings(BaseSettings):
     http_max_timeout: float = Field(default=300.0, gt=0)  # seconds, whatever the step asks for
     http_concurrency: int = Field(default=20, ge=1)  # calls of one engine at a time
 
+    retention_days: float = Field(default=30.0, ge=0, le=36_500)  # 0: no limit
+    retention_instances: int = Field(default=10_000, ge=0, le=2**31 - 1)  # ended ones; 0: no limit
+    retention_interval: float = Field(default=3600.0, gt=0)  # seconds; an idle engine looks
+
     drain_timeout: float = Field(default=30.0, ge=0)  # seconds from SIGTERM
     auth_timeout: float = Field(default=60.0, gt=0)
     max_startup_packet: int = Field(default=10_000, ge=8)  # bytes, as in Postgres

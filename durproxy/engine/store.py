@@ -340,6 +340,30 @@ class Store:
         """A script that makes our functions for steps where there are none."""
         return (await self._call("_luggage_1", "", ())).one()[0] or ""
 
+    # --- retention ---
+
+    async def sweep(self, days: float | None, instances: int | None, room: int) -> int:
+        """Delete up to `room` instances that ended too long ago; how many."""
+        values = tuple(None if value is None else str(value) for value in (days, instances, room))
+        answer = await self._call("_sweep_1", "$1::float8, $2::integer, $3::integer", values)
+        return int(answer.one()[0] or 0)
+
+    async def sweep_signals(self, room: int) -> int:
+        """Delete up to `room` messages whose instance has ended; how many."""
+        answer = await self._call("_sweep_signals_1", "$1::integer", (str(room),))
+        return int(answer.one()[0] or 0)
+
+    async def tables_of_instances(self) -> list[str]:
+        """The tables whose rows belong to an instance."""
+        return [row[0] or "" for row in await self._call("_tables_of_instances", "", ())]
+
+    async def reconcile(self, table: str, after: str, room: int) -> tuple[str | None, int]:
+        """Delete rows without an instance; the id to go on after, and how many there were."""
+        values = (table, after, str(room))
+        answer = await self._call("_reconcile_1", "$1::regclass, $2, $3::integer", values)
+        last, gone = answer.one()
+        return last, int(gone or 0)
+
     # --- looking around ---
 
     async def now(self) -> datetime:

@@ -13,6 +13,7 @@ import signal
 import sys
 import uuid
 from datetime import datetime
+from functools import partial
 
 import trio
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -27,6 +28,7 @@ from durproxy.engine.holding import Holding
 from durproxy.engine.http_step import HttpSteps
 from durproxy.engine.pools import Pool, RolePools
 from durproxy.engine.probation import run_probation
+from durproxy.engine.retention import Retention
 from durproxy.engine.store import Store
 from durproxy.errors import DurproxyError, UpstreamUnreachable
 from durproxy.log import get_logger
@@ -62,6 +64,7 @@ class Worker:
         self._store_pool = Pool(_store_conninfo(settings, "durproxy store"), _STORE_CONNECTIONS)
         self._store = Store(self._store_pool, self._id, alone=alone)
         self._roles = RolePools(settings.upstream, settings.max_user_connections, settings.lease)
+        self._retention = Retention(self._store, settings)
         self._life_lost = False
 
     async def run(self) -> int:
@@ -73,7 +76,7 @@ class Worker:
                     self._roles,
                     HttpSteps(self._store, self._settings),
                     nursery,
-                    bus.tell_proxies_ended,
+                    partial(self._ended, bus),
                     self._left,
                 )
                 self._claims = Claims(
@@ -89,6 +92,7 @@ class Worker:
                 nursery.start_soon(self._claims.run_ticks)
                 nursery.start_soon(self._claims.run)
                 nursery.start_soon(self._roles.tidy)
+                nursery.start_soon(self._retention.run)
                 if self._alone:
                     nursery.start_soon(self._leave_unused, holding, nursery)
                 announce_ready()
@@ -153,6 +157,11 @@ class Worker:
             await self._claims.claim_one(instance)
         except DurproxyError as error:  # the next tick finds it
             _log.warning("claim.failed", instance=instance, error=error.message)
+
+    def _ended(self, bus: LocalBus, instance: str) -> None:
+        """An instance has reached its end here."""
+        bus.tell_proxies_ended(instance)
+        self._retention.ended()
 
     def _left(self, instance: str, due: datetime | None, signalled: bool) -> None:
         """An instance has left memory: there is room, and it may want to come back."""
