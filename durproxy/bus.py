@@ -1,20 +1,25 @@
-"""Hints between the children of one `serve`: unix datagrams, best effort, never needed for truth.
+"""Hints and questions between the children of one `serve`: unix datagrams, best effort.
 
-Every message only says "look now". Whoever misses one looks by itself a little later (the slow
-poll, the batched query for holds), so a full or missing socket is no error. A cancel is best effort
-in Postgres, too.
+A hint only says "look now". Whoever misses one looks by itself a little later (the slow poll, the
+batched query for holds), so a full or missing socket is no error.
 
     wake     proxy -> engines      a statement that may have made work has committed
     ended    engine -> proxies     an instance reached a final status
     gone     supervisor -> engines the engine process with this pid is dead
     suspects engine -> supervisor  instances wait for an engine that takes suspects
+
+A question carries one end of a stream of its own, for the answer. Who has nothing to say closes it,
+as does the kernel for a process that dies: so "nobody" is known without waiting for a time.
+
     cancel   proxy -> proxies      a CancelRequest came whose session is not the sender's
+    report   web -> all            what have you done so far, as a line of JSON
 """
 
 from __future__ import annotations
 
 import re
 import socket
+import sys
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,6 +29,8 @@ from types import TracebackType
 import trio
 
 _MAX_DATAGRAM = 1024
+_RECEIVE_SIZE = 64 * 1024
+_PATIENCE = 10.0  # seconds for an answer
 _CANCEL = re.compile(rb"(\d+) ((?:[0-9a-f]{2})+)")
 
 
@@ -46,12 +53,45 @@ class Gone:
     pid: int
 
 
+class Reply:
+    """The end of a stream on which a question is answered; closed when it is dropped."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._socket = socket.socket(fileno=descriptor)
+        self._socket.setblocking(False)
+
+    def __del__(self) -> None:
+        self._socket.close()
+
+    async def say(self, data: bytes) -> None:
+        """Nothing is wrong with an asker who has gone."""
+        with suppress(OSError):
+            view = memoryview(data)
+            while view:
+                try:
+                    view = view[self._socket.send(view) :]
+                except BlockingIOError:
+                    await trio.lowlevel.wait_writable(self._socket)
+
+    def close(self) -> None:
+        """That was all."""
+        self._socket.close()
+
+
 @dataclass(frozen=True, slots=True)
 class Cancel:
-    """Whoever holds a statement of the session with this key lets it go, to be cancelled."""
+    """Whose session has this key cancels what it does, says so, and closes when that is done."""
 
     process_id: int
     secret_key: bytes
+    reply: Reply
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What has this process done so far?"""
+
+    reply: Reply
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +99,7 @@ class Suspects:
     """Instances wait that ordinary engines leave alone."""
 
 
-Message = Wake | Ended | Gone | Cancel | Suspects
+Message = Wake | Ended | Gone | Cancel | Report | Suspects
 
 
 class LocalBus:
@@ -103,20 +143,41 @@ class LocalBus:
     def tell_supervisor_suspects(self) -> None:
         self._send("supervisor", b"suspects")
 
-    def tell_proxies_cancel(self, process_id: int, secret_key: bytes) -> None:
-        self._send("proxy", b"cancel %d %s" % (process_id, secret_key.hex().encode()))
+    async def ask_proxies_cancel(self, process_id: int, secret_key: bytes) -> bool:
+        """Whether it was one of the others' to do; when this returns it is done."""
+        question = b"cancel %d %s" % (process_id, secret_key.hex().encode())
+        return any((await self._ask("proxy", question)).values())
+
+    async def ask_reports(self) -> dict[str, bytes]:
+        """What each process has to report, by its name; without those that do not answer."""
+        answers = await self._ask("", b"report")
+        return {name: answer for name, answer in answers.items() if answer}
 
     async def receive(self) -> AsyncIterator[Message]:
         """Messages as they come, for ever."""
         while True:
             try:
-                data = self._socket.recv(_MAX_DATAGRAM)
+                data, descriptors, _, _ = socket.recv_fds(self._socket, _MAX_DATAGRAM, 1)
             except BlockingIOError:
                 await trio.lowlevel.wait_readable(self._socket)
                 continue
-            message = parse_message(data)
+            reply = Reply(descriptors[0]) if descriptors else None
+            message = parse_message(data, reply)
             if message is not None:
                 yield message
+
+    async def _ask(self, kind: str, question: bytes) -> dict[str, bytes]:
+        """The answers of all others of the kind, by name."""
+        answers: dict[str, bytes] = {}
+        async with trio.open_nursery() as nursery:
+            for path in self._dir.glob(f"{kind}*.sock"):
+                if path == self._path:
+                    continue
+                ours, theirs = socket.socketpair()
+                with theirs, suppress(OSError):
+                    self._socket.sendmsg([question], _carrying(theirs), 0, str(path))
+                nursery.start_soon(_gather, ours, path.stem, answers)
+        return answers
 
     def _send(self, kind: str, data: bytes) -> None:
         for path in self._dir.glob(f"{kind}*.sock"):
@@ -124,17 +185,43 @@ class LocalBus:
                 self._socket.sendto(data, str(path))
 
 
-def parse_message(data: bytes) -> Message | None:
+def _carrying(end: socket.socket) -> list[tuple[int, int, bytes]]:
+    """What a datagram has beside its data to bring a copy of the descriptor."""
+    # socket.send_fds forgets the address that it is given
+    return [(socket.SOL_SOCKET, socket.SCM_RIGHTS, end.fileno().to_bytes(4, sys.byteorder))]
+
+
+async def _gather(ours: socket.socket, name: str, answers: dict[str, bytes]) -> None:
+    answer = bytearray()
+    ours.setblocking(False)
+    with ours, trio.move_on_after(_PATIENCE):
+        while True:
+            try:
+                data = ours.recv(_RECEIVE_SIZE)
+            except BlockingIOError:
+                await trio.lowlevel.wait_readable(ours)
+                continue
+            except ConnectionResetError:  # it was dropped unread
+                break
+            if not data:
+                break
+            answer += data
+    answers[name] = bytes(answer)
+
+
+def parse_message(data: bytes, reply: Reply | None = None) -> Message | None:
     """The message in one datagram; None for what this version does not know."""
     word, _, rest = data.partition(b" ")
     if word == b"wake":
         return Wake()
-    if word == b"suspects":
-        return Suspects()
     if word == b"ended":
         return Ended(rest.decode("ascii", "replace"))
     if word == b"gone" and rest.isdigit():
         return Gone(int(rest))
+    if word == b"suspects":
+        return Suspects()
+    if reply is None:
+        return None
     if word == b"cancel" and (found := _CANCEL.fullmatch(rest)) is not None:
-        return Cancel(int(found[1]), bytes.fromhex(found[2].decode()))
-    return None
+        return Cancel(int(found[1]), bytes.fromhex(found[2].decode()), reply)
+    return Report(reply) if word == b"report" else None

@@ -1,13 +1,18 @@
-"""Carries a CancelRequest to the server that its key belongs to.
+"""Carries a CancelRequest to the server that its key belongs to, once, and when it has an effect.
 
 The bytes go as they came, on a connection of their own, to the very place that the session is
-connected to. A session whose statement is held has nothing running that could be cancelled: its
-statement is let go first, and the cancel is repeated until the server has answered, because one
-that arrives before the statement is lost. While one is under way the client is not read, so that
-it cannot hit the client's next statement.
+connected to. The client's connection stays open until the server has taken the cancel, since a
+client that waits for that (libpq does) may then send its next statement without fear.
 
 The request may come to another proxy than the session: the kernel spreads connections over all of
-one `serve`. That one passes it on to the server as ever, and tells its siblings.
+one `serve`. The siblings are asked first, and whose session it is carries it. A key that nobody
+here knows goes to every place of the upstream: it may be of a session that another `serve` relays,
+and a server that does not know it either does nothing.
+
+A session whose statement waits here has nothing running that could be cancelled, and a cancel that
+comes before its statement is lost. So a held statement is let go at once, one that is being read
+as soon as that is over, and the cancel is repeated until the server has answered. While one is
+under way the client is not read, so that it cannot hit the client's next statement.
 """
 
 from __future__ import annotations
@@ -16,47 +21,77 @@ import socket
 
 import trio
 
+from durproxy.bus import Cancel
+from durproxy.log import get_logger
 from durproxy.proxy import sockets
 from durproxy.proxy.link import Link
 from durproxy.proxy.shell import Shell
+from durproxy.proxy.upstream import Place
 from durproxy.wire.startup import CancelRequest, encode_cancel
 from durproxy.wire.states import State
 
+log = get_logger(__name__)
+
 _REPEAT = 0.05  # seconds
 _GIVE_UP = 5.0  # seconds
+_TAKEN = b"taken"
 
 
-async def forward_cancel(shell: Shell, request: CancelRequest, raw: bytes) -> None:
-    link = shell.link_with_key(request.process_id, request.secret_key)
-    if link is None:  # it may be a sibling's, which knows whether it is held
-        shell.tell_siblings_cancel(request)
-    if link is None or not await cancel_held(shell, request.process_id, request.secret_key):
-        await _send(shell, link, raw)
+async def forward_cancel(shell: Shell, request: CancelRequest) -> None:
+    """A cancel that a client has sent to this process."""
+    shell.counters.cancels += 1
+    link = shell.link_with_key(request)
+    if link is not None:
+        await _cancel(shell, link, request)
+    elif not await shell.ask_siblings_cancel(request):
+        for place in shell.upstream.places:
+            await _send(shell, place, request)
 
 
-async def cancel_held(shell: Shell, process_id: int, secret_key: bytes) -> bool:
-    """Let the session's held statement go, and cancel it there; False if none is held."""
-    link = shell.link_with_key(process_id, secret_key)
-    if link is None or not shell.holds.release(link):
+async def cancel_for_sibling(shell: Shell, asked: Cancel) -> None:
+    """A cancel that a client has sent to another process, if its session is here."""
+    request = CancelRequest(asked.process_id, asked.secret_key)
+    link = shell.link_with_key(request)
+    if link is not None:
+        await asked.reply.say(_TAKEN)
+        await _cancel(shell, link, request)
+    asked.reply.close()
+
+
+async def _cancel(shell: Shell, link: Link, request: CancelRequest) -> None:
+    if await _let_go(shell, link):
+        await _repeat(shell, link, request)
+    elif link.state is not State.CLOSED:
+        await _send(shell, link.place, request)
+
+
+async def _let_go(shell: Shell, link: Link) -> bool:
+    """Bring the statement that waits here to the server; False if the server has one already."""
+    if link.expected or link.mid_group:
         return False
-    raw = encode_cancel(CancelRequest(process_id, secret_key))
-    held = link.expected[0] if link.expected else None  # nothing but this was sent
+    waited = link.state is State.PLANNING
+    while link.state is State.PLANNING:
+        await link.wait_released()
+    return shell.holds.release(link) or waited
+
+
+async def _repeat(shell: Shell, link: Link, request: CancelRequest) -> None:
+    statement = link.expected[0] if link.expected else None  # nothing but this was sent
     with trio.move_on_after(_GIVE_UP):
-        while link.expected and link.expected[0] is held and link.state is not State.CLOSED:
+        while link.expected and link.expected[0] is statement and link.state is not State.CLOSED:
             with link.client_waiting():
-                await _send(shell, link, raw)
+                await _send(shell, link.place, request)
             await trio.sleep(_REPEAT)
-    return True
 
 
-async def _send(shell: Shell, link: Link | None, raw: bytes) -> None:
+async def _send(shell: Shell, place: Place, request: CancelRequest) -> None:
     """Returns when the server has taken it: it closes then."""
-    if link is None:
-        sock, _ = await shell.upstream.connect()
-    else:
-        sock = await shell.upstream.connect_to(link.place)
-    with sock:
-        await sockets.send_all(sock, raw)
-        sock.shutdown(socket.SHUT_WR)
-        while await sockets.receive(sock):
-            pass
+    try:
+        sock = await shell.upstream.connect_to(place)
+        with sock:
+            await sockets.send_all(sock, encode_cancel(request))
+            sock.shutdown(socket.SHUT_WR)
+            while await sockets.receive(sock):
+                pass
+    except (OSError, trio.TooSlowError) as error:
+        log.warning("cancel.failed", place=str(place), error=str(error))

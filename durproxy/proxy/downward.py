@@ -29,6 +29,8 @@ _ERROR = backend.ErrorResponse.kind
 _NOTICE = backend.NoticeResponse.kind
 _PARAMETER = backend.ParameterStatus.kind
 
+_REPORTS = frozenset((_ERROR, _NOTICE))
+
 PLAIN = frozenset((_READY, _PARAMETER, _ERROR, _NOTICE, backend.COPY_IN_RESPONSE))
 TRACKED = PLAIN | frozenset(
     (
@@ -120,7 +122,10 @@ class Downward(Flow):
                         view[position + HEADER_SIZE : after]
                     ).status
                     ready = True
-                elif after <= end:
+                elif after > end:
+                    if kind == _ERROR:  # longer than anything that is held back
+                        link.error_received()
+                else:
                     verdict = self._look(kind, view[position + HEADER_SIZE : after])
                     if verdict is _Wait.WAIT:
                         self.keep(view[position:end], 0)
@@ -135,27 +140,6 @@ class Downward(Flow):
         self.pass_on(view, position, end, parts, passed)
         if ready and link.attentive:
             link.became_ready()
-
-    def suspend(self) -> None:
-        """A notice waits until it is known what it is."""
-        self.suspended = True
-        self.link.rearm()
-
-    def resume(self) -> None:
-        self.suspended = False
-        carry, self._carry = self._carry, None
-        if carry:
-            self.take(carry, memoryview(carry), len(carry))
-        self.link.rearm()
-
-    def pass_end_on(self) -> None:
-        """The server has closed: the client gets all that was said, then the end."""
-        try:
-            self.sink.shutdown(socket.SHUT_WR)
-        except OSError:
-            self.link.close("both sides left")
-        else:
-            self.link.maybe_close()
 
     def sink_broke(self) -> None:
         self.link.close("client connection broke")
@@ -175,18 +159,16 @@ class Downward(Flow):
         if kind == backend.COPY_IN_RESPONSE:
             link.copy_in_started()
             return None
-        if kind == _ERROR:
-            link.copy_in_ended()
         unit = link.unit_in_doubt()
+        if kind in _REPORTS:
+            moved = None if unit is None else self._move(kind, body, unit)
+            if kind == _ERROR:
+                link.error_received()
+            return moved
         if unit is None:
             return None
-        if kind != _ERROR and kind != _NOTICE:
-            assert link.tracking is not None
-            return None if link.tracking.replied(unit, kind) else b""
-        moved = self._move(kind, body, unit)
-        if kind == _ERROR:
-            unit.fail()
-        return moved
+        assert link.tracking is not None
+        return None if link.tracking.replied(unit, kind) else b""
 
     def _move(self, kind: int, body: memoryview, unit: Unit) -> bytes | None:
         """The report with the position that the user's own text has; None: as it is."""

@@ -127,6 +127,19 @@ class Flow:
             self.pending = memoryview(bytes(data[sent:]))
             self.link.rearm()
 
+    def suspend(self) -> None:
+        """What is kept waits for something, and nothing more is read."""
+        self.suspended = True
+        self.link.rearm()
+
+    def resume(self) -> None:
+        """What was kept can be looked at again, and what came behind it."""
+        self.suspended = False
+        carry, self._carry = self._carry, None
+        if carry:
+            self.take(carry, memoryview(carry), len(carry))
+        self.link.rearm()
+
     def flush(self) -> None:
         """The sink can take more."""
         pending = self.pending
@@ -159,7 +172,13 @@ class Flow:
         self.link.rearm()
 
     def pass_end_on(self) -> None:
-        raise NotImplementedError
+        """The sink gets the end of the stream, after all that was said."""
+        try:
+            self.sink.shutdown(socket.SHUT_WR)
+        except OSError:
+            self.link.close("both sides left")
+        else:
+            self.link.maybe_close()
 
     def sink_broke(self) -> None:
         raise NotImplementedError

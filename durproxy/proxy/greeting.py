@@ -19,7 +19,7 @@ from durproxy.proxy.link import Link
 from durproxy.proxy.shell import Shell
 from durproxy.wire import backend, sqlstate, startup
 from durproxy.wire.framing import HEADER_SIZE, MessageReader
-from durproxy.wire.startup import CancelRequest, StartupMessage
+from durproxy.wire.startup import CancelRequest, StartupMessage, UnsupportedVersion
 from durproxy.wire.states import Event, State, next_state
 
 log = get_logger(__name__)
@@ -38,6 +38,7 @@ class _Left(Exception):
 async def greet(shell: Shell, client: socket.socket) -> None:
     """Bring the client to the pump, or end the connection."""
     greeting = Greeting(shell, client)
+    shell.counters.logins_now += 1
     try:
         with trio.fail_after(shell.settings.auth_timeout):
             await greeting.run()
@@ -46,11 +47,13 @@ async def greet(shell: Shell, client: socket.socket) -> None:
     except (_Left, OSError) as error:
         log.debug("connection.left", peer=greeting.peer, reason=str(error))
     except DurproxyError as error:
+        shell.counters.refusals += 1
         log.warning("connection.refused", peer=greeting.peer, **_description(error))
         await greeting.refuse(error)
     except Exception:  # the connection's task is where its exceptions end
         log.exception("connection.failed", peer=greeting.peer)
     finally:
+        shell.counters.logins_now -= 1
         greeting.close()
 
 
@@ -76,7 +79,7 @@ class Greeting:
             return
         if isinstance(received.message, CancelRequest):
             self._enter(Event.CANCEL_REQUESTED)
-            await forward_cancel(self._shell, received.message, received.raw)
+            await forward_cancel(self._shell, received.message)
             return
         assert isinstance(received.message, StartupMessage)
         self._enter(Event.STARTUP_RECEIVED)
@@ -87,12 +90,9 @@ class Greeting:
         """Tell the client why; it may not listen."""
         if self._client is None:
             return
-        farewell = backend.fatal(
-            error.sqlstate, error.message, detail=error.detail, hint=error.hint
-        )
         with trio.move_on_after(_LAST_WORD_LIMIT):
             try:
-                await sockets.send_all(self._client, farewell.encode())
+                await sockets.send_all(self._client, _farewell(error))
                 self._client.shutdown(socket.SHUT_WR)
                 while await sockets.receive(self._client):
                     pass  # closing with unread bytes would throw away what we said
@@ -262,6 +262,13 @@ class LoginRefused(DurproxyError):
     """The login that the server accepted is not one that the proxy may pass on."""
 
     sqlstate = sqlstate.INVALID_AUTHORIZATION
+
+
+def _farewell(error: DurproxyError) -> bytes:
+    if isinstance(error, UnsupportedVersion) and error.major < startup.MAJOR:
+        return backend.fatal_of_protocol_2(error.message)
+    farewell = backend.fatal(error.sqlstate, error.message, detail=error.detail, hint=error.hint)
+    return farewell.encode()
 
 
 def _description(error: DurproxyError) -> dict[str, str | None]:

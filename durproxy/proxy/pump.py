@@ -19,6 +19,8 @@ from __future__ import annotations
 
 import select
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from time import monotonic
 
 import trio
@@ -103,6 +105,14 @@ class Pump:
         self._set_mask(client, _IN)
         limit = _LINGERING_WHILE_DRAINING if self.draining else _LINGERING_LIMIT
         self._lingering[link] = monotonic() + limit
+
+    @contextmanager
+    def guarding(self, link: Link) -> Iterator[None]:
+        """Close the link when its own code fails outside the loop, as inside it."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001  one connection's fault, not the others'
+            self._give_up(link, error)
 
     def forget(self, link: Link) -> None:
         """Before the link's sockets are closed."""

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import errno
+import json
 import signal
 import socket
+from dataclasses import asdict
 
 import trio
 
-from durproxy.bus import Cancel, Ended, LocalBus
+from durproxy.bus import Cancel, Ended, LocalBus, Report
 from durproxy.child import announce_ready
 from durproxy.config import Settings
 from durproxy.log import get_logger
 from durproxy.proxy import sockets
-from durproxy.proxy.cancelling import cancel_held
+from durproxy.proxy.cancelling import cancel_for_sibling
 from durproxy.proxy.greeting import greet
 from durproxy.proxy.shell import Shell
 
@@ -52,7 +54,7 @@ async def _serve(settings: Settings, index: int, listeners: list[socket.socket])
             await _drain(shell)
             nursery.cancel_scope.cancel()
         shell.acting.close()
-        await shell.helper.stop()
+        await shell.readers.stop()
 
 
 async def _accept(shell: Shell, listener: socket.socket) -> None:
@@ -75,14 +77,14 @@ async def _listen_to_bus(shell: Shell, bus: LocalBus) -> None:
         if isinstance(message, Ended):
             shell.holds.ended(message.instance_id)
         elif isinstance(message, Cancel):
-            shell.nursery.start_soon(_cancel, shell, message)
+            shell.nursery.start_soon(cancel_for_sibling, shell, message)
+        elif isinstance(message, Report):
+            shell.nursery.start_soon(_report, shell, message)
 
 
-async def _cancel(shell: Shell, message: Cancel) -> None:
-    try:
-        await cancel_held(shell, message.process_id, message.secret_key)
-    except (OSError, trio.TooSlowError) as error:
-        log.warning("cancel.failed", error=str(error))
+async def _report(shell: Shell, asked: Report) -> None:
+    await asked.reply.say(json.dumps(asdict(shell.counters)).encode())
+    asked.reply.close()
 
 
 async def _drain(shell: Shell) -> None:

@@ -10,14 +10,15 @@ import trio
 from durproxy.bus import LocalBus
 from durproxy.config import Settings
 from durproxy.proxy.acting import Acting
-from durproxy.proxy.helper import Helper
 from durproxy.proxy.holds import Holds
 from durproxy.proxy.link import Link
 from durproxy.proxy.pump import Pump
+from durproxy.proxy.readers import Readers
 from durproxy.proxy.rewriting import Rewriter
-from durproxy.proxy.statistics import Counters, Statistics
+from durproxy.proxy.statistics import Counters
 from durproxy.proxy.upstream import Upstream
 from durproxy.proxy.upward import Decision
+from durproxy.rewrite.plan import Session
 from durproxy.wire.startup import CancelRequest
 
 A = TypeVarTuple("A")
@@ -33,14 +34,11 @@ class Shell:
         self.upstream = Upstream.from_conninfo(settings.upstream)
         self.pump = Pump(self.counters)
         self.rewriter = Rewriter(self.counters)
-        self.helper = Helper(self.counters)
+        self.readers = Readers(self.counters)
         self.holds = Holds(settings.upstream, self.counters)
         self._bus = bus
         self.acting = Acting(settings, self.run_beside, bus.wake_engines)
         self._by_key: dict[tuple[int, bytes], Link] = {}
-
-    def statistics(self) -> Statistics:
-        return self.counters.statistics()
 
     def adopt(self, link: Link) -> None:
         """The link's login is over: it goes into the pump."""
@@ -57,8 +55,8 @@ class Shell:
             del self._by_key[link.key]
         self.holds.forget(link)
 
-    def link_with_key(self, process_id: int, secret_key: bytes) -> Link | None:
-        return self._by_key.get((process_id, secret_key))
+    def link_with_key(self, request: CancelRequest) -> Link | None:
+        return self._by_key.get((request.process_id, request.secret_key))
 
     def run_beside(self, task: Callable[[*A], Awaitable[None]], *arguments: *A) -> None:
         """Start a task that a session waits for: the pump gives way to it until it is done."""
@@ -73,11 +71,11 @@ class Shell:
         finally:
             self.pump.guests -= 1
 
-    def plan_elsewhere(self, link: Link, text: bytes) -> None:
-        self.run_beside(self._plan_elsewhere, link, text)
+    def plan_elsewhere(self, link: Link, text: bytes, session: Session) -> None:
+        self.run_beside(self._plan_elsewhere, link, text, session)
 
-    async def _plan_elsewhere(self, link: Link, text: bytes) -> None:
-        link.resume(Decision(await self.helper.plan(text, link.session)))
+    async def _plan_elsewhere(self, link: Link, text: bytes, session: Session) -> None:
+        link.resume(Decision(await self.readers.plan(link.login, text, session)))
 
     def read_secret(self, link: Link) -> None:
         self.run_beside(self._read_secret, link)
@@ -86,8 +84,9 @@ class Shell:
         await self.acting.read_secret()
         link.resume_down()
 
-    def tell_siblings_cancel(self, request: CancelRequest) -> None:
-        self._bus.tell_proxies_cancel(request.process_id, request.secret_key)
+    async def ask_siblings_cancel(self, request: CancelRequest) -> bool:
+        """Whether the session was one of theirs, and the cancel is done."""
+        return await self._bus.ask_proxies_cancel(request.process_id, request.secret_key)
 
     def wake_engines(self) -> None:
         self._bus.wake_engines()

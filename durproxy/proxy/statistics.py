@@ -1,56 +1,41 @@
-"""What one proxy process has done so far, in numbers."""
+"""What one proxy process has done so far, in numbers.
+
+Each number says what it is; the web port shows them all under their names.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
-@dataclass(frozen=True, slots=True)
-class Statistics:
-    """A snapshot; counts since the start of the process, except where it says "now"."""
-
-    connections: int
-    connections_now: int
-    bytes_from_clients: int
-    bytes_from_upstream: int
-    statements_scanned: int  # searched for a df call
-    statements_planned: int  # had one: given to the rewriter
-    statements_rewritten: int
-    rewriter_failures: int  # raised, died or was too slow; the statement went through untouched
-    violations: int  # streams that broke the protocol and are relayed unread
-    holds: int
-    holds_now: int
+def _count(what: str) -> int:
+    """Grows, from the start of the process."""
+    number: int = field(default=0, metadata={"help": what, "grows": True})
+    return number
 
 
+def _now(what: str) -> int:
+    number: int = field(default=0, metadata={"help": what, "grows": False})
+    return number
+
+
+@dataclass(slots=True)
 class Counters:
-    """The running numbers; only the pump's own thread writes them."""
+    """The running numbers; only the process's main thread writes them."""
 
-    __slots__ = (
-        "bytes_from_clients",
-        "bytes_from_upstream",
-        "connections",
-        "connections_now",
-        "holds",
-        "holds_now",
-        "rewriter_failures",
-        "statements_planned",
-        "statements_rewritten",
-        "statements_scanned",
-        "violations",
-    )
-
-    def __init__(self) -> None:
-        self.bytes_from_clients = 0
-        self.bytes_from_upstream = 0
-        self.connections = 0
-        self.connections_now = 0
-        self.holds = 0
-        self.holds_now = 0
-        self.rewriter_failures = 0
-        self.statements_planned = 0
-        self.statements_rewritten = 0
-        self.statements_scanned = 0
-        self.violations = 0
-
-    def statistics(self) -> Statistics:
-        return Statistics(**{name: getattr(self, name) for name in self.__slots__})
+    connections: int = _count("sessions that were relayed")
+    connections_now: int = _now("sessions that are relayed")
+    logins_now: int = _now("connections that are not relayed yet")
+    refusals: int = _count("connections that were refused, by us or while the login passed")
+    cancels: int = _count("cancel requests that clients have sent")
+    bytes_from_clients: int = _count("bytes that clients have sent")
+    bytes_from_upstream: int = _count("bytes that the upstream has sent")
+    statements_scanned: int = _count("statements that were searched for a df call")
+    statements_planned: int = _count("statements with a df call, given to the rewriter")
+    statements_rewritten: int = _count("statements that went on with another text")
+    statements_unread: int = _count("statements that went through because too many waited")
+    statements_read_now: int = _now("long statements that wait for a reader, or are read")
+    rewriter_failures: int = _count("statements at which the rewriter failed; they went through")
+    violations: int = _count("streams that broke the protocol and are relayed unread")
+    holds: int = _count("statements that waited here for an instance")
+    holds_now: int = _now("statements that wait here for an instance")

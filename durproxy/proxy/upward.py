@@ -8,6 +8,7 @@ LONGEST_HELD streams by unread.
 
 from __future__ import annotations
 
+import re
 import socket
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 from durproxy.errors import ProtocolViolation
 from durproxy.proxy.awaited import awaited_by_bind, awaited_by_group, awaited_by_query
 from durproxy.proxy.flow import LONGEST_HELD, Flow
-from durproxy.rewrite.plan import FORWARD, Plan
+from durproxy.rewrite.plan import FORWARD, Plan, Session
 from durproxy.rewrite.scan import mentions_df
 from durproxy.wire.framing import HEADER_SIZE, walk
 from durproxy.wire.frontend import (
@@ -43,7 +44,12 @@ _LOOKED_INTO = frozenset(message.kind for message in (Query, Parse, Bind, Descri
 PLAIN = frozenset((Query.kind, Parse.kind, SYNC, FUNCTION_CALL, COPY_DONE, COPY_FAIL))
 TRACKED = PLAIN | _LOOKED_INTO
 
-_LONGEST_PARSED_HERE = 4 * 1024  # a longer statement is parsed by the helper process
+_LONGEST_PARSED_HERE = 4 * 1024  # a longer statement is parsed by a reader process
+
+# What may change how the texts behind it read, in a group that is not answered before its end …
+_SETS = re.compile(rb"(?i)standard_conforming|client_encoding|set\s+names|set_config|\breset\b")
+# … and the session in which such a text is not read at all.
+_UNSETTLED = Session(client_encoding="unknown", standard_conforming_strings=False)
 
 
 class _Wait(Enum):
@@ -127,6 +133,7 @@ class Upward(Flow):
                 if kind == 0:
                     break
                 if kind == _SYNC and link.simple:
+                    link.skipping = False
                     link.expected.append(kind)
                     boundary = after
                 elif kind in _LOOKED_INTO:
@@ -145,30 +152,18 @@ class Upward(Flow):
                     if kind == _QUERY:
                         boundary = after
                 else:
+                    link.unit_sent(kind, None if boundary < 0 else view[boundary:position])
                     boundary = after
-                    link.unit_sent(kind)
                 position = after
         except ProtocolViolation as error:
             position = self.give_up_reading(error.message)
-        link.mid_group = boundary != position
+        link.mid_group = boundary != position or link.skipping
         self.pass_on(view, position, end, parts, passed)
 
-    def resume(self, decision: Decision) -> None:
+    def decide(self, decision: Decision) -> None:
         """The statement that waited can go, and what came behind it."""
-        self.suspended = False
         self.decision = decision
-        carry, self._carry = self._carry, None
-        if carry:
-            self.take(carry, memoryview(carry), len(carry))
-        self.link.rearm()
-
-    def pass_end_on(self) -> None:
-        try:
-            self.sink.shutdown(socket.SHUT_WR)
-        except OSError:
-            self.link.close("client left, server gone")
-        else:
-            self.link.maybe_close()
+        self.resume()
 
     def sink_broke(self) -> None:
         """The server is gone; what it said last may still be on its way to the client."""
@@ -186,11 +181,11 @@ class Upward(Flow):
         body = view[position + HEADER_SIZE : after]
         if kind in _STATEMENTS:
             self._counters.statements_scanned += 1
+            group = None if boundary < 0 else view[boundary:position]
             if link.rewriting and mentions_df(body):
-                group = None if boundary < 0 else view[boundary:position]
                 return self._look_at_statement(kind, body, view[after:end], group)
             if kind == _QUERY:
-                link.unit_sent(kind)
+                link.call_sent(kind, None, group)
                 return None
         tracking = link.tracking
         if tracking is None:
@@ -212,10 +207,17 @@ class Upward(Flow):
         message = (Query if kind == _QUERY else Parse).parse(body)
         decision, self.decision = self.decision, None
         if decision is None:
+            session = link.session
+            if _depends_on_settings(message.query):
+                if fresh and link.expected:
+                    link.settle()
+                    return _Wait.WAIT
+                if group and _SETS.search(bytes(group)):
+                    session = _UNSETTLED
             if len(message.query) > _LONGEST_PARSED_HERE:
-                link.plan_elsewhere(message.query)
+                link.plan_elsewhere(message.query, session)
                 return _Wait.WAIT
-            decision = Decision(link.shell.rewriter.plan(message.query, link.session))
+            decision = Decision(link.shell.rewriter.plan(message.query, session))
         if decision.plan.extension and link.database != link.shell.upstream.database:
             decision = Decision(FORWARD)  # nothing stands in for it there
         plan = decision.plan
@@ -235,14 +237,16 @@ class Upward(Flow):
         link, plan = self.link, decision.plan
         if plan == FORWARD and link.tracking is None:
             if isinstance(message, Query):
-                link.unit_sent(message.kind)
+                link.call_sent(message.kind, None, group)
             return None
         text = plan.hold.released if decision.released and plan.hold else plan.text
         if text is not None:
             self._counters.statements_rewritten += 1
         tracking = link.track(group)
         if isinstance(message, Query):
-            link.query_sent(plan)
+            link.call_sent(message.kind, plan, group)
+            if plan.wakes_engine:
+                link.wake_engines_later()
             return None if text is None else Query(text).encode()
         tracking.parsed(message, plan)
         if decision.waited:
@@ -277,3 +281,8 @@ class Upward(Flow):
         if plan is not None and plan.wakes_engine:
             link.wake_engines_later()
         return None
+
+
+def _depends_on_settings(text: bytes) -> bool:
+    """Whether it may read otherwise when a statement before it has changed the session."""
+    return b"\\" in text or not text.isascii()

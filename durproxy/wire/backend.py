@@ -170,6 +170,11 @@ def fatal(
     )
 
 
+def fatal_of_protocol_2(message: str) -> bytes:
+    """The same for a client that is too old to read any other: one line, without a length."""
+    return b"EFATAL:  " + message.encode() + b"\n\0"
+
+
 def moved_report(kind: int, body: Buffer, position: int) -> bytes:
     """The message with its ``P`` replaced."""
     report = Report(Report.read_fields(body))

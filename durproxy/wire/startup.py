@@ -10,11 +10,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from struct import Struct
 
-from durproxy.errors import ProtocolViolation
+from durproxy.errors import DurproxyError, ProtocolViolation
+from durproxy.wire import sqlstate
 from durproxy.wire.framing import Buffer
 
-PROTOCOL_3_0 = 3 << 16
-PROTOCOL_3_2 = 3 << 16 | 2
+MAJOR = 3
+PROTOCOL_3_0 = MAJOR << 16
+PROTOCOL_3_2 = MAJOR << 16 | 2
 SSL_REQUEST_CODE = 1234 << 16 | 5679
 GSSENC_REQUEST_CODE = 1234 << 16 | 5680
 CANCEL_REQUEST_CODE = 1234 << 16 | 5678
@@ -66,6 +68,19 @@ class StartupMessage:
         return word not in ("", "0", "off", "of", "false", "fals", "fal", "fa", "f", "no", "n")
 
 
+class UnsupportedVersion(DurproxyError):
+    """A client of another major version, which may not even read our errors."""
+
+    sqlstate = sqlstate.FEATURE_NOT_SUPPORTED
+
+    def __init__(self, version: int) -> None:
+        self.major = version >> 16
+        super().__init__(
+            f"unsupported frontend protocol {self.major}.{version & 0xFFFF}:"
+            f" server supports {MAJOR}.0 to {MAJOR}.2"
+        )
+
+
 FirstMessage = SSLRequest | GSSENCRequest | CancelRequest | StartupMessage
 
 
@@ -103,7 +118,9 @@ def _parse(raw: bytes) -> FirstMessage:
         return GSSENCRequest()
     if code == CANCEL_REQUEST_CODE:
         return _parse_cancel(raw)
-    return StartupMessage(code, _parse_parameters(raw) if code >> 16 == 3 else {})
+    if code >> 16 != MAJOR:
+        raise UnsupportedVersion(code)
+    return StartupMessage(code, _parse_parameters(raw))
 
 
 def _parse_cancel(raw: bytes) -> CancelRequest:

@@ -7,7 +7,7 @@ outstanding, the transaction status) is not a state here: it belongs to the rela
 
     GREETING ──> CONNECTING ──> AUTHENTICATING <──> ANSWERING
                                       │
-                                   STARTING ──> RELAYING <──> PLANNING, HELD ──> CLOSED
+                                   STARTING ──> RELAYING <──> SETTLING, PLANNING, HELD ──> CLOSED
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ class State(Enum):
     ANSWERING = "answering"  # the client's turn in the login
     STARTING = "starting"  # logged in; the server tells its settings
     RELAYING = "relaying"  # in the pump, both ways
+    SETTLING = "settling"  # how the client's next statement reads, answers to come will tell
     PLANNING = "planning"  # the client's next statement is read elsewhere; it waits
     HELD = "held"  # the client's next statement waits for an instance to end
     CLOSED = "closed"
@@ -45,6 +46,7 @@ class Event(Enum):
     LOGIN_ACCEPTED = "login accepted"
     SETTING_RECEIVED = "setting received"
     READY_RECEIVED = "ready received"
+    ANSWERS_AWAITED = "answers awaited"
     PLAN_REQUESTED = "plan requested"
     HOLD_STARTED = "hold started"
     STATEMENT_RELEASED = "statement released"
@@ -65,8 +67,10 @@ TRANSITIONS: dict[tuple[State, Event], State] = {
     (S.STARTING, E.SETTING_RECEIVED): S.STARTING,
     (S.STARTING, E.PROGRESS_RECEIVED): S.STARTING,
     (S.STARTING, E.READY_RECEIVED): S.RELAYING,
+    (S.RELAYING, E.ANSWERS_AWAITED): S.SETTLING,
     (S.RELAYING, E.PLAN_REQUESTED): S.PLANNING,
     (S.RELAYING, E.HOLD_STARTED): S.HELD,
+    (S.SETTLING, E.STATEMENT_RELEASED): S.RELAYING,
     (S.PLANNING, E.STATEMENT_RELEASED): S.RELAYING,
     (S.HELD, E.STATEMENT_RELEASED): S.RELAYING,
     **{(state, E.CONNECTION_ENDED): S.CLOSED for state in State if state is not S.CLOSED},

@@ -15,7 +15,9 @@ from typing import Any, Protocol
 
 import psycopg
 import pytest
+import trio
 
+from durproxy.bus import LocalBus
 from durproxy.child import orders
 from durproxy.config import Settings
 from tests.fix_postgres import Database, Role
@@ -31,6 +33,7 @@ class Proxy:
     """One running proxy process; its log is read as it comes."""
 
     def __init__(self, settings: Settings, host: str, index: int) -> None:
+        self._runtime_dir, self._index = settings.runtime_dir, index
         self.log: list[dict[str, Any]] = []
         self.other_output: list[str] = []
         listener = socket.create_server((host, 0))
@@ -75,6 +78,15 @@ class Proxy:
             lambda: [line for line in list(self.log) if line["event"] == event], f"log {event}"
         )
         return found[0]
+
+    def counted(self, name: str) -> int:
+        """One of its counters now, asked for on the bus."""
+
+        async def ask() -> int:
+            with LocalBus(self._runtime_dir, "web-0") as bus:
+                return int(json.loads((await bus.ask_reports())[f"proxy-{self._index}"])[name])
+
+        return trio.run(ask)
 
     def memory(self) -> int:
         """Its resident bytes."""

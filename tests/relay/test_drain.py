@@ -5,7 +5,8 @@ from __future__ import annotations
 import psycopg
 import pytest
 
-from durproxy.wire.frontend import Query
+from durproxy.wire.framing import encode_message
+from durproxy.wire.frontend import NO_PARAMETER_TYPES, SYNC, Parse, Query
 from tests.fix_postgres import Database
 from tests.relay.conftest import Proxy, StartProxy
 from tests.relay.peers import log_in, sqlstate_of
@@ -56,3 +57,29 @@ def test_no_new_clients_while_draining(start_proxy: StartProxy, database: Databa
             proxy.connect(database)
         connection.execute("COMMIT")
         assert proxy.wait() == 0
+
+
+def test_a_query_inside_a_failed_group_is_not_waited_for(
+    start_proxy: StartProxy, database: Database
+) -> None:
+    proxy = start_proxy(database.dsn, drain_timeout=20)
+    role = database.add_role(login="by_trust")
+    wrong = Parse(b"", b"no statement", NO_PARAMETER_TYPES).encode()
+    query = Query(b"SELECT 1").encode()
+    sync = encode_message(SYNC, b"")
+    with (
+        log_in(proxy.dial(), role.name, database.name) as at_once,
+        log_in(proxy.dial(), role.name, database.name) as later,
+    ):
+        at_once.send(wrong + query + sync)
+        assert [kind for kind, _ in at_once.until_ready()] == ["E", "Z"]
+        later.send(wrong)
+        assert sqlstate_of(later.receive()) == "42601"
+        later.send(query)
+        later.send(sync)
+        assert [kind for kind, _ in later.until_ready()] == ["Z"]
+        proxy.terminate()
+        for peer in (at_once, later):
+            assert sqlstate_of(peer.receive()) == "57P01"
+    assert proxy.wait() == 0
+    assert proxy.wait_log("proxy.drained")["cut"] == 0

@@ -12,7 +12,7 @@ from tests.fix_postgres import Database
 from tests.relay.conftest import Proxy, StartProxy
 from tests.relay.peers import log_in
 
-LONG = " || '" + "x" * 20_000 + "'"  # read by the helper process
+LONG = " || '" + "x" * 20_000 + "'"  # read by a reader process
 
 
 @pytest.fixture
@@ -116,3 +116,28 @@ def test_the_longest_statement_that_is_read_at_all_is_read_in_time(
     steps = " ~> ".join(["'SELECT 1'"] * 2_400)
     with proxy.connect(home) as connection:
         assert one(connection, f"SELECT length(df.start({steps}))") == 8
+
+
+def test_a_setting_that_is_still_on_its_way_decides_how_a_text_reads(
+    start_proxy: StartProxy, home: Database
+) -> None:
+    role = home.add_role(login="by_trust")
+    with home.connect() as owner:
+        owner.execute("SELECT df.grant_usage(%s)", [role.name])
+    proxy = start_proxy(home.dsn)
+    # where a backslash escapes, this has one literal and a comment, otherwise two and an operator
+    text = rb"SELECT df.version() IS NOT NULL, 'a\' ~> '--'"
+    plain = Query(b"SELECT df.explain('a' ~> 'b')").encode()
+    with log_in(proxy.dial(), role.name, home.name) as peer:
+        off = Query(b"SET standard_conforming_strings = off").encode()
+        peer.send(off + Query(text).encode() + plain)
+        peer.until_ready()
+        [row] = [body for kind, body in peer.until_ready() if kind == "D"]
+        assert row.endswith(b"a' ~> ")
+        assert "D" in {kind for kind, _ in peer.until_ready()}
+        on = Query(b"SET standard_conforming_strings = on").encode()
+        text = rb"SELECT df.explain('SELECT ''\''' ~> 'b')"
+        peer.send(on + Query(text).encode() + plain)
+        peer.until_ready()
+        for _ in range(2):
+            assert "D" in {kind for kind, _ in peer.until_ready()}

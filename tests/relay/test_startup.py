@@ -94,6 +94,20 @@ def test_a_slow_login_is_closed_in_time(start_proxy: StartProxy, database: Datab
     assert still_serves(proxy, database)
 
 
+def test_a_client_of_protocol_2_gets_an_error_that_it_can_read(proxy: Proxy) -> None:
+    with RawPeer(proxy.dial()) as peer:
+        peer.send(struct.pack(">II", 12, 2 << 16) + b"\0\0\0\0")
+        message = b"EFATAL:  unsupported frontend protocol 2.0: server supports 3.0 to 3.2\n\0"
+        assert peer.read_exactly(len(message)) == message
+        assert peer.is_closed()
+
+
+def test_a_client_of_protocol_4_gets_an_error(proxy: Proxy) -> None:
+    with RawPeer(proxy.dial()) as peer:
+        peer.send(struct.pack(">II", 9, 4 << 16) + b"\0")
+        assert sqlstate_of(peer.receive()) == "0A000"
+
+
 def test_wrong_password_is_the_servers_error(proxy: Proxy, database: Database) -> None:
     dsn = proxy.dsn_for(database).replace(database.owner.password, "wrong")
     with pytest.raises(psycopg.OperationalError, match="password authentication failed"):

@@ -19,6 +19,7 @@ from durproxy.wire.startup import (
     GSSENCRequest,
     SSLRequest,
     StartupMessage,
+    UnsupportedVersion,
     encode_cancel,
     encode_gssenc_request,
     encode_ssl_request,
@@ -85,9 +86,11 @@ def test_cancel_key_of_no_or_too_many_bytes_is_refused(size: int) -> None:
         maybe_parse_first(encode_cancel(CancelRequest(1, b"x" * size)), LIMIT)
 
 
-def test_an_unknown_major_version_is_left_to_the_server() -> None:
-    data = struct.pack(">II", 12, 2 << 16) + b"what"
-    assert parse(data) == StartupMessage(2 << 16, {})
+@pytest.mark.parametrize("major", [0, 2, 4])
+def test_another_major_version_is_refused(major: int) -> None:
+    data = struct.pack(">II", 12, major << 16 | 1) + b"what"
+    with pytest.raises(UnsupportedVersion, match=f"protocol {major}.1: server supports 3.0 to 3.2"):
+        parse(data)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,161 @@
+"""What was sent to the server and is not answered yet: the books of one session, without sockets.
+
+Each ReadyForQuery answers one unit: a Query, a FunctionCall, or all messages up to a Sync. The
+units stand in ``expected`` in the order in which they were sent. A session that never used df pays
+for no more than a number per unit; one that did has them as ``Unit`` (``tracking``).
+
+States: between groups; in a group (``mid_group``); skipping (the open group has failed, the server
+reads on at its Sync); copying in (of an Execute: the server reads data and ignores Sync).
+
+Events: a unit was sent, a message went by unread, the server answered with ReadyForQuery, with an
+error, with the start of a COPY FROM STDIN.
+
+Invariants. While nothing was lost, ``expected`` is empty exactly when the server waits for the
+client. What goes wrong errs on the side of an answer too many that is expected: such a session is
+never quiet, so nothing of it is held, and a drain waits for its time to be over.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from durproxy.proxy.tracking import Tracking, Unit
+from durproxy.rewrite.plan import Plan
+from durproxy.wire import backend
+from durproxy.wire.frontend import COPY_DONE, COPY_FAIL, SYNC, Query
+
+_COPY_ENDS = frozenset((COPY_DONE, COPY_FAIL))
+
+
+class Ledger:
+    """The books; a ``Link`` adds the sockets."""
+
+    __slots__ = (
+        "attentive",
+        "copying_in",
+        "expected",
+        "had_copy",
+        "mid_group",
+        "simple",
+        "skipping",
+        "status",
+        "tracking",
+    )
+
+    def __init__(self) -> None:
+        self.status = 0  # of the last ReadyForQuery
+        self.expected: deque[int | Unit] = deque()  # what the coming ReadyForQuerys answer
+        self.mid_group = False  # messages were sent that no Sync has followed yet
+        self.skipping = False  # … one of which has failed
+        self.simple = True  # a Sync is just counted: no tracking, no COPY
+        self.copying_in = False
+        self.had_copy = False  # since the last time that nothing was outstanding
+        self.attentive = False  # something depends on the next ReadyForQuery
+        self.tracking: Tracking | None = None  # from the first df statement on
+
+    @property
+    def quiet(self) -> bool:
+        """The server waits for the client, outside a transaction."""
+        return self.status == backend.IDLE and not self.expected
+
+    # -- sent
+
+    def unit_sent(self, kind: int, group: memoryview | None) -> None:
+        """The client ended something: a Query, a Sync group, a FunctionCall, a COPY.
+
+        ``group`` is what came before it since the last Sync; None when that is not known.
+        """
+        if kind in _COPY_ENDS:
+            self.copy_in_ended()
+        elif kind != SYNC:
+            self.call_sent(kind, None, group)
+        elif not self.copying_in:
+            self.skipping = False
+            self.expected.append(SYNC if self.tracking is None else self.tracking.synced())
+
+    def call_sent(self, kind: int, plan: Plan | None, group: memoryview | None) -> None:
+        """A Query or a FunctionCall, which are answered without a Sync."""
+        if self.skipping:
+            return
+        if group:  # should a message in it fail, the server will skip this one
+            self.track(group)
+        unit = kind if self.tracking is None else self.tracking.called(kind, plan)
+        self.expected.append(unit)
+
+    def passed_unread(self, kind: int) -> None:
+        """A message too long to look at."""
+        if kind == Query.kind:
+            self.call_sent(kind, None, None)
+        elif self.tracking is not None:
+            self.tracking.lose_group()
+
+    def track(self, group: memoryview | None) -> Tracking:
+        """Know names and replies from now on, and from ``group``, the open Sync group so far."""
+        if self.tracking is None:
+            self.tracking = Tracking(group)
+            self.simple = False
+        return self.tracking
+
+    # -- answered
+
+    def unit_in_doubt(self) -> Unit | None:
+        """What the server's next reply belongs to, if that is tracked."""
+        if self.tracking is None:
+            return None
+        if not self.expected:
+            return self.tracking.open
+        unit = self.expected[0]
+        return unit if isinstance(unit, Unit) else None
+
+    def error_received(self) -> None:
+        """The server has answered with an error."""
+        copied_in = self.copying_in
+        self.copy_in_ended()
+        if not self.expected:
+            self.skipping = self.mid_group = self.mid_group or copied_in
+            if self.tracking is not None and self.tracking.open is not None:
+                self.tracking.open.fail()
+            return
+        unit = self.expected[0]
+        if not isinstance(unit, Unit):
+            return
+        in_group = bool(unit.steps) and not _is_sync(unit)
+        unit.fail()
+        if in_group:  # so that this Query or call is skipped itself, and all up to the Sync
+            self.expected.popleft()
+            self._skip_to_sync()
+
+    def copy_in_started(self) -> None:
+        """From now until the data ends the server ignores Sync, also one that was sent already.
+
+        So it is for a COPY that was started by Execute; a Query is answered as ever.
+        """
+        self.copying_in = self.had_copy = self.attentive = True
+        self.simple = False
+        while self.expected and _is_sync(self.expected[-1]):
+            self.expected.pop()
+
+    def copy_in_ended(self) -> None:
+        self.copying_in = False
+        self.simple = self.tracking is None
+
+    def forget_copy(self) -> None:
+        """Nothing is outstanding: data that came after an error belongs to no group."""
+        if self.had_copy:
+            self.had_copy = self.mid_group = False
+
+    def _skip_to_sync(self) -> None:
+        while self.expected:
+            unit = self.expected[0]
+            if isinstance(unit, Unit):
+                unit.skip()
+            if _is_sync(unit):
+                return
+            self.expected.popleft()
+        self.skipping = self.mid_group = True
+        if self.tracking is not None and self.tracking.open is not None:
+            self.tracking.open.skip()
+
+
+def _is_sync(unit: int | Unit) -> bool:
+    return (unit.kind if isinstance(unit, Unit) else unit) == SYNC

@@ -1,0 +1,152 @@
+"""The books of a session, without sockets: what is outstanding after each message."""
+
+from __future__ import annotations
+
+from durproxy.proxy.ledger import Ledger
+from durproxy.proxy.tracking import Tracking
+from durproxy.rewrite.plan import Plan
+from durproxy.wire.backend import BIND_COMPLETE, COMMAND_COMPLETE, PARSE_COMPLETE
+from durproxy.wire.framing import encode_message
+from durproxy.wire.frontend import (
+    FUNCTION_CALL,
+    NO_PARAMETER_TYPES,
+    SYNC,
+    Bind,
+    Close,
+    Execute,
+    Parse,
+    Query,
+)
+
+PLAN = Plan(b"SELECT 1")
+OTHER = Plan(b"SELECT 2")
+GROUP = (
+    Parse(b"", b"SELECT 1", NO_PARAMETER_TYPES).encode()
+    + Bind(b"", b"", (), (), ()).encode()
+    + Execute(b"", 0).encode()
+)
+
+
+def answered(ledger: Ledger) -> None:
+    ledger.expected.popleft()
+
+
+def test_a_query_behind_a_failed_message_of_its_group_is_not_answered() -> None:
+    ledger = Ledger()
+    ledger.call_sent(Query.kind, None, memoryview(GROUP))
+    ledger.unit_sent(SYNC, memoryview(b""))
+    ledger.error_received()  # of the Parse: the server skips up to the Sync
+    assert len(ledger.expected) == 1
+    answered(ledger)
+    assert not ledger.expected
+
+
+def test_a_query_that_fails_itself_in_a_group_is_answered() -> None:
+    ledger = Ledger()
+    ledger.call_sent(Query.kind, None, memoryview(GROUP))
+    ledger.unit_sent(SYNC, memoryview(b""))
+    for kind in (PARSE_COMPLETE, BIND_COMPLETE, COMMAND_COMPLETE):
+        unit = ledger.unit_in_doubt()
+        assert unit is not None
+        assert ledger.tracking is not None
+        ledger.tracking.replied(unit, kind)
+    ledger.error_received()
+    assert len(ledger.expected) == 2
+
+
+def test_calls_after_the_error_was_seen_are_skipped_until_the_sync() -> None:
+    ledger = Ledger()
+    ledger.mid_group = True  # its messages have passed
+    ledger.error_received()
+    ledger.call_sent(Query.kind, None, None)
+    ledger.call_sent(FUNCTION_CALL, None, None)
+    assert not ledger.expected
+    ledger.unit_sent(SYNC, None)
+    ledger.call_sent(Query.kind, None, memoryview(b""))
+    assert list(ledger.expected) == [SYNC, Query.kind]
+
+
+def test_an_error_of_a_query_alone_skips_nothing() -> None:
+    ledger = Ledger()
+    ledger.call_sent(Query.kind, None, memoryview(b""))
+    ledger.call_sent(Query.kind, None, memoryview(b""))
+    ledger.error_received()
+    assert len(ledger.expected) == 2
+
+
+def test_a_failed_copy_of_an_execute_skips_up_to_the_sync() -> None:
+    ledger = Ledger()
+    ledger.unit_sent(SYNC, memoryview(b""))
+    ledger.copy_in_started()
+    assert not ledger.expected
+    ledger.error_received()
+    ledger.call_sent(Query.kind, None, None)
+    assert not ledger.expected
+    ledger.unit_sent(SYNC, None)
+    assert list(ledger.expected) == [SYNC]
+
+
+def parse(tracking: Tracking, name: bytes, plan: Plan) -> None:
+    tracking.parsed(Parse(name, b"SELECT 1", NO_PARAMETER_TYPES), plan)
+
+
+def tracked() -> tuple[Ledger, Tracking]:
+    ledger = Ledger()
+    tracking = ledger.track(memoryview(b""))
+    parse(tracking, b"s", PLAN)
+    ledger.unit_sent(SYNC, memoryview(b""))
+    unit = ledger.unit_in_doubt()
+    assert unit is not None
+    tracking.replied(unit, PARSE_COMPLETE)
+    answered(ledger)
+    return ledger, tracking
+
+
+def test_a_refused_parse_of_a_known_name_leaves_the_old_plan() -> None:
+    ledger, tracking = tracked()
+    parse(tracking, b"s", OTHER)
+    assert tracking.statement(b"s") == OTHER  # for what comes behind it in the same group
+    ledger.unit_sent(SYNC, memoryview(b""))
+    ledger.error_received()
+    assert tracking.statement(b"s") == PLAN
+
+
+def test_what_the_server_skips_changes_no_name() -> None:
+    ledger, tracking = tracked()
+    tracking.bound(Bind(b"", b"missing", (), (), ()))
+    tracking.sent(Close.kind, Close(ord("S"), b"s").encode()[5:])
+    parse(tracking, b"", OTHER)
+    ledger.unit_sent(SYNC, memoryview(b""))
+    ledger.error_received()
+    assert tracking.statement(b"s") == PLAN
+    assert tracking.statement(b"") is None
+
+
+def test_a_failed_parse_without_a_name_leaves_none() -> None:
+    ledger, tracking = tracked()
+    parse(tracking, b"", PLAN)
+    ledger.unit_sent(SYNC, memoryview(b""))
+    answered(ledger)
+    parse(tracking, b"", OTHER)
+    ledger.unit_sent(SYNC, memoryview(b""))
+    ledger.error_received()
+    assert tracking.statement(b"") is None
+
+
+def test_names_are_bounded_in_number_and_size() -> None:
+    _, tracking = tracked()
+    for number in range(5_000):
+        parse(tracking, b"%d" % number, PLAN)
+    known = [number for number in range(5_000) if tracking.statement(b"%d" % number)]
+    assert known == list(range(4_000, 5_000))  # the latest
+    for number in range(100):
+        parse(tracking, b"long %d" % number, Plan(b"x" * 60_000))
+    long = [number for number in range(100) if tracking.statement(b"long %d" % number)]
+    assert long == [96, 97, 98, 99]
+
+
+def test_a_group_of_any_messages_is_taken_over() -> None:
+    ledger = Ledger()
+    tracking = ledger.track(memoryview(GROUP + encode_message(ord("H"), b"")))
+    assert tracking.open is not None
+    assert len(tracking.open.steps) == 3
