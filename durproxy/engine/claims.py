@@ -25,7 +25,6 @@ import trio
 from durproxy.config import Settings
 from durproxy.engine.holding import Holding
 from durproxy.engine.store import Look, OtherEngine, Store, Walk
-from durproxy.engine.trigger import passed
 from durproxy.errors import DurproxyError
 from durproxy.log import get_logger
 
@@ -160,14 +159,12 @@ class Claims:
         self._woken = trio.Event()
         if self._next_ready is not None and self._store.clock.seconds_until(self._next_ready) <= 0:
             self._next_ready = None
-        passed("claim.before")
         async with self._one_at_a_time:
             if not self._may_claim():
                 return False
             claims, self._walk = await self._store.claim(
                 room, self._walk, self._roles(), self._room_of_role
             )
-            passed("claim.after")
             self._begin(claims)
         self.expect(self._walk.next_ready)
         return bool(claims)

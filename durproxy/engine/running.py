@@ -59,7 +59,6 @@ from durproxy.engine.runs import RunsAhead
 from durproxy.engine.schedule import next_after
 from durproxy.engine.step_text import Shapes, StepFailure
 from durproxy.engine.store import Claim, Store
-from durproxy.engine.trigger import passed
 from durproxy.errors import (
     DurproxyError,
     LanguageError,
@@ -253,9 +252,7 @@ class RunningInstance:
         for key, timer in list(self._timers.items()):
             if self._store.clock.seconds_until(timer.due) > 0:
                 continue
-            passed("fire.before")
             if await self._store.fire(self.claim, timer.scopes, timer.result):
-                passed("fire.after")
                 del self._timers[key]
                 return StepCompleted(key, StepResult(timer.result))
         for key, wait in list(self._signals.items()):
@@ -263,10 +260,8 @@ class RunningInstance:
             if key not in self._untaken and not over:
                 continue
             self._untaken.discard(key)
-            passed("take.before")
             result = await self._store.take(self.claim, wait.scopes, wait.signal)
             if result is not None:
-                passed("take.after")
                 self._drop(key)  # from the ones to look for too: a poke may have come meanwhile
                 return StepCompleted(key, StepResult(result))
         return None
@@ -288,21 +283,16 @@ class RunningInstance:
             case OpenFrame():
                 return await self._open(action)
             case CloseFrame():
-                passed("close.before")
                 await self._store.close(self.claim, action)
-                passed("close.after")
                 return FrameClosed(key)
             case NextRound():
                 if action.paced:
                     await self._let_go()
                     await self._pace.turn(key)
-                passed("next.before")
                 await self._store.next_round(self.claim, action)
-                passed("next.after")
                 return RoundAdvanced(key)
 
     async def _open(self, action: OpenFrame) -> Event:
-        passed("open.before")
         if action.schedule is None:
             due = await self._store.open(self.claim, action)
         else:
@@ -313,7 +303,6 @@ class RunningInstance:
                 failure = StepError(error.message, error.code, hint=error.hint, node=node)
                 return await self._fail(action, failure)
             due = await self._store.open_at(self.claim, action, next_match)
-        passed("open.after")
         return FrameOpened(action.key, due)
 
     async def _run_step(self, action: RunStep) -> Event:
@@ -355,9 +344,7 @@ class RunningInstance:
             raise SessionLost(error.message) from None
 
     async def _fail(self, action: RunStep | RecordFailure | OpenFrame, error: StepError) -> Event:
-        passed("fail.before")
         await self._store.fail(self.claim, action.key, action.scopes, error)
-        passed("fail.after")
         _log.info(
             "step.failed", instance=self.claim.id, node=action.key.node, path=action.key.path,
             sqlstate=error.sqlstate, error=error.message,
@@ -378,9 +365,7 @@ class RunningInstance:
 
     async def _finish(self, action: FinishInstance) -> None:
         await self._let_go()  # a script may drop the step's tables as soon as it sees the end
-        passed("end.before")
         await self._store.end(self.claim, action)
-        passed("end.after")
         self._tell_ended(action.status.value, action.error)
 
     def _tell_ended(self, status: str, error: StepError | None = None) -> None:
@@ -393,9 +378,7 @@ class RunningInstance:
         await self._let_go()
         dues = [timer.due for timer in self._timers.values()]
         dues += [wait.due for wait in self._signals.values() if wait.due is not None]
-        passed("release.before")
         self.due = await self._store.release(self.claim, min(dues, default=None))
-        passed("release.after")
         self.signalled = bool(self._untaken)
 
     async def _give_back_now(self) -> None:

@@ -37,6 +37,7 @@ from durproxy.engine.core.states import (
 )
 from durproxy.engine.encoding import array_literal, frames_literals, parse_array
 from durproxy.engine.pools import Pool
+from durproxy.engine.trigger import passed, when_sent
 from durproxy.errors import FinishedBefore, LostHold, NotHeld, ScopeEnded
 
 _LOST: dict[str, type[LostHold]] = {
@@ -131,11 +132,15 @@ class Store:
     async def _call(self, name: str, arguments: str, values: Sequence[str | None]) -> Result:
         columns = _CLAIM_COLUMNS if name.startswith("_claim") else "*"
         sql = f"SELECT {columns} FROM df.{name}({arguments})"
+        about = name.removeprefix("_").removesuffix("_1")
         async with self._pool.connection() as connection:
+            passed(f"{about}.before")
             try:
-                return await connection.call(name, sql, values)
+                answer = await connection.call(name, sql, values, when_sent(about))
             except ServerError as error:
                 raise lost_hold(error) or error from None
+            passed(f"{about}.after")
+            return answer
 
     # --- holding ---
 
