@@ -1,6 +1,6 @@
 """Intervals in an expression, as the texts that the server's constructors make of them.
 
-Only the plain ones, a number and a unit, are read: what is known here serves to show a workflow
+Only the plain ones, a number and perhaps a unit, are read: what is known here serves to show a workflow
 before it runs, the server reads all of them.
 """
 
@@ -16,7 +16,7 @@ from durproxy.rewrite.constants import Constant, Unknown, constant
 from durproxy.rewrite.parse import Tree, qualified_name
 
 _PLAIN: Final = re.compile(
-    r"\s*(\d{1,9}(?:\.\d{1,6})?)\s*(second|minute|hour|day|week)s?\s*", re.ASCII
+    r"\s*(\d{1,9}(?:\.\d{1,6})?)\s*(?:(second|minute|hour|day|week)s?)?\s*", re.ASCII
 )
 _SECONDS: Final = {"second": 1, "minute": 60, "hour": 3600, "day": 86400, "week": 604800}
 
@@ -65,6 +65,7 @@ def iso_duration(text: str) -> str | None:
 
 def _read(text: str) -> tuple[Decimal, str] | None:
     found = _PLAIN.fullmatch(text)
-    if found is None or ("." in found[1] and found[2] != "second"):
+    if found is None:
         return None
-    return Decimal(found[1]), found[2]
+    unit = found[2] or "second"
+    return None if "." in found[1] and unit != "second" else (Decimal(found[1]), unit)

@@ -90,7 +90,7 @@ LEAVES = st.one_of(
             "\"df\" . SEQ('a', b => 'b')",
             *("df.sleep('7')", "df.sleep(' +7 ')", "df.sleep('90 minutes')", "df.sleep('0 days')"),
             *("df.sleep(interval '2')", "df.sleep(duration => '1.25 seconds')", "df.sleep('-1')"),
-            *("df.sleep('3 weeks'::interval)", "df.sleep(NULL)", "df.sleep(interval '1 month')"),
+            *("df.sleep('3 weeks'::interval)", "df.sleep(NULL)"),
             "df.wait_for_condition('SELECT \"é\" > $x', '1.5 seconds')",
             "df.wait_for_condition(check_every => '5 minutes', query => '$x')",
             "df.wait_for_condition('')",
@@ -172,17 +172,14 @@ def compare(connection: psycopg.Connection, expression: str) -> None:
     spliced = statement if plan.text is None else plan.text.decode()
     if refused(reading) or reading.graph is None:
         # an error beside a NULL may be folded away, or not
-        with (
-            contextlib.suppress(psycopg.DataError)
-            if "NULL" in expression
-            else pytest.raises(psycopg.DataError)
-        ):
+        with contextlib.suppress(*REFUSALS) if "NULL" in expression else pytest.raises(REFUSALS):
             connection.execute(spliced.encode())
     else:
         (built,) = connection.execute(spliced.encode()).fetchone() or (None,)
         assert as_text(reading.graph) == normalised(built, reading.graph)
 
 
+REFUSALS = (psycopg.DataError, psycopg.NotSupportedError)
 OUT_OF_RANGE = ('"max_attempts":0', '"seconds":0.0', '"max_concurrency":0', '{"query":"",')
 
 

@@ -25,9 +25,9 @@ INSPECT = """
     SELECT n.node, n.node_type, n.last, n.shown
     FROM df._inspect('00000000', %s::text::json, %s, ARRAY(
         SELECT ROW(r.node, r.status, r.n, NULL, r.result, NULL,
-            r.error, NULL, now())::df._outcome
+            r.error, NULL, now(), r.path)::df._outcome
         FROM jsonb_to_recordset(%s::jsonb)
-            AS r(node int, status text, n bigint, result json, error json))) n"""
+            AS r(node int, path text, status text, n bigint, result json, error json))) n"""
 FINAL = {InstanceStatus.COMPLETED: "completed", InstanceStatus.FAILED: "failed"}
 
 

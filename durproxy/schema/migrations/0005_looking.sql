@@ -2,8 +2,10 @@
 -- checkpoints each time somebody looks.
 --
 -- The engine's advance() decides what happens; df._inspect only retells it, from the same rules:
--- a node that has a row is what its row says; THEN, IF, JOIN and BREAK have none and follow from
--- their children; a node that has not run and whose ancestor has ended never will: skipped.
+-- a node that has a row is what its row says; THEN, IF, JOIN, CATCH, SAGA, COMPENSATE and BREAK have
+-- none, RETRY and FINALLY one that never closes, so they follow from their children; a node that has
+-- not run and whose ancestor has ended never will: skipped. An undo stays pending until its saga, or
+-- the instance, has ended.
 
 -- The nodes of a graph in preorder; parent and slot (condition, left, right, extra ...) say where
 -- each hangs, last is the end of its subtree. One flat walk with its own stack.
@@ -101,7 +103,7 @@ END $$;
 -- What a checkpoint says about its node; without the exact values, which may be large.
 CREATE TYPE df._outcome AS (
     node integer, status "char", n bigint, due timestamptz, result json, types json, error json,
-    attempt integer, at timestamptz);
+    attempt integer, at timestamptz, path text);
 
 -- A node as it looks now. status is what happened to it; shown may also be "skipped", and decided_by
 -- names the ancestor whose end settled that (0: the end of the instance).
@@ -127,22 +129,34 @@ CREATE TYPE df._seen AS (
     at           timestamptz,
     stamp        text,      -- scopes and rounds around it, as status_details shows them
     reached      boolean,   -- its turn has come
-    rows_so_far  bigint     -- nodes up to this one that have a checkpoint
+    rows_so_far  bigint,    -- nodes up to this one that have a checkpoint
+    done         bigint,    -- in the body of a MAP: items of which it is done, failed, under way
+    failed       bigint,
+    under_way    bigint
 );
 
 -- Whether a node's turn has come, given its parent and the nodes before it.
 CREATE FUNCTION df._is_reached(p_node df._seen, p_parent df._seen, p_all df._seen[]) RETURNS boolean
-LANGUAGE plpgsql IMMUTABLE AS $$
+LANGUAGE plpgsql STABLE AS $$
 DECLARE
     v_first df._seen := p_all[p_parent.node + 1];    -- the parent's first child
     v_rows  bigint := p_all[p_node.last].rows_so_far - p_all[p_node.node - 1].rows_so_far;
 BEGIN
     IF v_rows > 0 OR NOT p_parent.reached THEN
         RETURN v_rows > 0;
-    ELSIF p_parent.node_type IN ('RACE', 'LOOP') AND p_parent.status IS NULL THEN
+    ELSIF p_parent.node_type IN ('RACE', 'LOOP', 'ANY', 'TIMEOUT', 'FINALLY', 'MAP') AND p_parent.status IS NULL THEN
         RETURN false;    -- its frame is not open yet
     ELSIF p_parent.node_type = 'THEN' AND p_node.slot = 'right' THEN
         RETURN v_first.status = 'completed';
+    ELSIF p_parent.node_type = 'MAP' AND p_node.slot = 'left' THEN
+        RETURN v_first.status = 'completed' AND p_parent.status <> 'completed';
+    ELSIF p_node.slot = 'right' AND p_parent.node_type IN ('CATCH', 'FINALLY', 'COMPENSATE') THEN
+        RETURN CASE p_parent.node_type
+            WHEN 'CATCH' THEN v_first.status = 'failed'
+            WHEN 'FINALLY' THEN v_first.status IN ('completed', 'failed', 'broke')
+            ELSE false END;    -- an undo is owed, until it begins
+    ELSIF p_parent.node_type = 'RETRY' AND p_parent.due > now() THEN
+        RETURN false;    -- between two attempts
     ELSIF p_parent.node_type = 'LOOP' AND p_node.slot = 'condition' THEN
         RETURN false;    -- comes after the body, which is not looked at yet
     ELSIF p_parent.node_type = 'IF' AND p_node.slot <> 'condition' THEN
@@ -161,7 +175,9 @@ DECLARE
     v_kid   df._seen;
     v_under CONSTANT text := CASE WHEN p_live AND p_node.reached THEN 'running' ELSE 'pending' END;
 BEGIN
-    IF v_node.status IS NOT NULL AND v_node.node_type NOT IN ('RACE', 'LOOP') THEN
+    IF v_node.status IS NOT NULL
+        AND v_node.node_type NOT IN ('RACE', 'LOOP', 'ANY', 'TIMEOUT', 'RETRY', 'FINALLY', 'COMPENSATE')
+    THEN
         RETURN v_node;
     END IF;
     CASE v_node.node_type
@@ -189,7 +205,7 @@ BEGIN
             v_node.result := (SELECT '[' || string_agg(coalesce(k.result::text, 'null'), ',' ORDER BY k.node) || ']' FROM unnest(p_kids) k);
             v_node.error := (SELECT k.error FROM unnest(p_kids) k WHERE k.status = 'failed' ORDER BY k.node LIMIT 1);
         END IF;
-    WHEN 'RACE' THEN
+    WHEN 'RACE', 'ANY' THEN
         v_kid := p_kids[(v_node.result ->> 'winner')::integer + 1];
         v_node.result := v_kid.result;
         v_node.status := coalesce(v_node.status, v_under);
@@ -199,6 +215,20 @@ BEGIN
             v_node.error := (SELECT k.error FROM unnest(p_kids) k WHERE k.status = 'failed' LIMIT 1);
         END IF;
         v_node.status := coalesce(v_node.status, v_under);
+    WHEN 'RETRY', 'SAGA', 'COMPENSATE', 'TIMEOUT', 'CATCH' THEN
+        v_kid := CASE WHEN v_node.node_type = 'CATCH' AND v_first.status = 'failed' THEN p_kids[2] ELSE v_first END;
+        IF coalesce(v_node.status, 'running') = 'running' THEN    -- a timeout that has fired has failed
+            v_node.status := CASE v_kid.status WHEN 'pending' THEN v_under ELSE v_kid.status END;
+            v_node.error := coalesce(v_kid.error, v_node.error);
+        END IF;
+        v_node.result := v_kid.result;
+    WHEN 'FINALLY' THEN    -- as its body ended, once the cleanup is through
+        v_kid := CASE WHEN (p_kids[2]).status = 'completed' OR NOT (p_kids[2]).reached THEN v_first ELSE p_kids[2] END;
+        v_node.status := CASE WHEN v_kid.status = 'pending' THEN v_under
+                              WHEN v_kid.node = v_first.node AND (p_kids[2]).status <> 'completed' THEN v_under
+                              ELSE v_kid.status END;
+        v_node.result := v_first.result;
+        v_node.error := coalesce(v_kid.error, v_first.error);
     WHEN 'BREAK' THEN
         v_node.status := CASE WHEN v_node.reached THEN 'broke' ELSE 'pending' END;
     ELSE
@@ -207,11 +237,26 @@ BEGIN
     RETURN v_node;
 END $$;
 
+-- What has ended so that an undo will not run any more: the nearest saga, or the instance (0).
+CREATE FUNCTION df._undo_dropped_by(p_compensate df._seen, p_all df._seen[], p_live boolean) RETURNS integer
+LANGUAGE plpgsql IMMUTABLE AS $$
+DECLARE
+    v_around df._seen := p_all[p_compensate.parent];
+BEGIN
+    WHILE v_around.node_type <> 'SAGA' LOOP
+        v_around := p_all[v_around.parent];
+    END LOOP;
+    IF v_around.node IS NULL THEN
+        RETURN CASE WHEN NOT p_live THEN 0 END;
+    END IF;
+    RETURN CASE WHEN v_around.status IN ('completed', 'failed') THEN v_around.node ELSE v_around.decided_by END;
+END $$;
+
 -- All nodes of an instance with their states. Nodes are entered in preorder and left when their
 -- subtree ends, so that what comes after knows how what came before went.
 CREATE FUNCTION df._inspect(p_instance text, p_graph json, p_status text, p_rows df._outcome[])
 RETURNS SETOF df._seen
-LANGUAGE plpgsql IMMUTABLE ROWS 20 SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql STABLE ROWS 20 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_live   CONSTANT boolean := p_status IN ('pending', 'running');
     v_all    df._seen[];
@@ -225,12 +270,17 @@ BEGIN
     SELECT array_agg(ROW(w.node, w.node_type, w.query, w.result_name, w.parent, w.slot, w.last,
             w.left_node, w.right_node,
             CASE c.status WHEN 'd' THEN 'completed' WHEN 'f' THEN 'failed' WHEN 'o' THEN 'running' END,
-            NULL, NULL, c.result, c.types, c.error, c.n, c.due, c.attempt, c.at, NULL, NULL, w.rows_so_far
+            NULL, NULL, c.result, c.types, c.error, c.n, c.due, c.attempt, c.at, NULL, NULL, w.rows_so_far,
+            w.done, w.failed, w.under_way
         )::df._seen ORDER BY w.node)
     INTO v_all
-    FROM (SELECT g.*, count(l.node) OVER (ORDER BY g.node) AS rows_so_far, l.latest
+    FROM (SELECT g.*, count(l.node) OVER (ORDER BY g.node) AS rows_so_far, l.latest, l.done, l.failed, l.under_way
           FROM df._walk(p_graph) g
-          LEFT JOIN (SELECT r.node, max(r.at) AS latest FROM unnest(p_rows) r GROUP BY r.node) l ON l.node = g.node) w
+          LEFT JOIN (SELECT r.node, max(r.at) AS latest,
+                         count(*) FILTER (WHERE r.status = 'd' AND r.path ~ ':') AS done,
+                         count(*) FILTER (WHERE r.status = 'f' AND r.path ~ ':') AS failed,
+                         count(*) FILTER (WHERE r.status = 'o' AND r.path ~ ':') AS under_way
+                     FROM unnest(p_rows) r GROUP BY r.node) l ON l.node = g.node) w
     LEFT JOIN LATERAL (SELECT r.* FROM unnest(p_rows) r WHERE r.node = w.node AND r.at = w.latest LIMIT 1) c ON true;
 
     FOR i IN 1 .. cardinality(v_all) + 1 LOOP
@@ -255,6 +305,9 @@ BEGIN
         v_node := v_all[i];
         v_parent := v_all[v_node.parent];
         v_node.reached := CASE WHEN i = 1 THEN p_status <> 'pending' ELSE df._is_reached(v_node, v_parent, v_all) END;
+        IF v_parent.node_type = 'TRANSACTION' AND v_parent.status = 'completed' THEN
+            v_node.status := 'completed';    -- it has one row for all that is in it
+        END IF;
         v_node.stamp := CASE
             WHEN i = 1 THEN p_instance || '::' || coalesce(v_node.round, 0) + 1
             WHEN v_parent.node_type IN ('JOIN', 'RACE') OR v_node.node_type = 'LOOP'
@@ -270,6 +323,8 @@ BEGIN
         v_parent := v_all[v_node.parent];
         v_node.decided_by := CASE
             WHEN i = 1 THEN CASE WHEN NOT v_live THEN 0 END
+            WHEN v_parent.node_type = 'COMPENSATE' AND v_node.slot = 'right' AND v_parent.status = 'completed'
+                THEN df._undo_dropped_by(v_parent, v_all, v_live)
             WHEN v_parent.status IN ('completed', 'failed') THEN v_parent.node
             ELSE v_parent.decided_by END;
         v_node.status := CASE v_node.status WHEN 'broke' THEN 'completed' ELSE v_node.status END;
@@ -289,12 +344,18 @@ BEGIN
     END LOOP;
 END $$;
 
+CREATE VIEW df._own_outcomes WITH (security_barrier) AS
+    SELECT c.instance_id,
+        ROW(c.node, c.status, c.n, c.due, c.result, c.types, c.error, c.attempt, c.at, c.path)::df._outcome AS outcome
+    FROM df._checkpoints c JOIN df._instances i ON i.id = c.instance_id
+    WHERE i.submitted_by = quote_ident(current_user)::regrole;
+
 -- seen is one column: who needs it whole gets it whole.
 CREATE VIEW df._own_nodes WITH (security_barrier) AS
     SELECT i.id AS instance_id, i.submitted_by, i.database, i.created_at, n AS seen
     FROM df._instances i
     CROSS JOIN LATERAL df._inspect(i.id, i.graph, i.status, ARRAY(
-        SELECT ROW(c.node, c.status, c.n, c.due, c.result, c.types, c.error, c.attempt, c.at)::df._outcome
+        SELECT ROW(c.node, c.status, c.n, c.due, c.result, c.types, c.error, c.attempt, c.at, c.path)::df._outcome
         FROM df._checkpoints c WHERE c.instance_id = i.id)) n
     WHERE i.submitted_by = quote_ident(current_user)::regrole;
 
