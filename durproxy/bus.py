@@ -12,7 +12,7 @@ A question carries one end of a stream of its own, for the answer. Who has nothi
 as does the kernel for a process that dies: so "nobody" is known without waiting for a time.
 
     cancel   proxy -> proxies      a CancelRequest came whose session is not the sender's
-    report   web -> all            what have you done so far, as a line of JSON
+    report   web -> proxies, supervisor   what have you done so far, as a line of JSON
 """
 
 from __future__ import annotations
@@ -149,8 +149,8 @@ class LocalBus:
         return any((await self._ask("proxy", question)).values())
 
     async def ask_reports(self) -> dict[str, bytes]:
-        """What each process has to report, by its name; without those that do not answer."""
-        answers = await self._ask("", b"report")
+        """What the proxies and the supervisor have to report, by name; who is silent is missing."""
+        answers = await self._ask("proxy", b"report") | await self._ask("supervisor", b"report")
         return {name: answer for name, answer in answers.items() if answer}
 
     async def receive(self) -> AsyncIterator[Message]:
@@ -165,6 +165,8 @@ class LocalBus:
             message = parse_message(data, reply)
             if message is not None:
                 yield message
+            elif reply is not None:
+                reply.close()
 
     async def _ask(self, kind: str, question: bytes) -> dict[str, bytes]:
         """The answers of all others of the kind, by name."""

@@ -9,20 +9,19 @@ meanwhile wait and are not refused. SIGTERM or SIGINT drains: every child gets S
 
 from __future__ import annotations
 
-import math
+import json
 import os
 import resource
 import signal
-import socket
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import trio
 
-from durproxy.bus import LocalBus, Suspects
-from durproxy.child import orders
+from durproxy.bus import LocalBus, Report, Suspects
+from durproxy.children import Child
 from durproxy.config import Settings, option_name
 from durproxy.errors import ConfigurationError
 from durproxy.home import prepare_home
@@ -30,120 +29,11 @@ from durproxy.listening import Listening, listen
 from durproxy.log import configure, get_logger
 from durproxy.zygote import Zygote
 
-_FIRST_PAUSE = 0.1  # seconds before the second restart of a child that does not come to work
-_LONGEST_PAUSE = 5.0
-_LIVED_WELL = 0.1  # seconds of work after which a child is started again at once
 _KILL_GRACE = 1.0  # beyond drain_timeout, for the children's own bookkeeping
 
 _LONGEST_FOLDER = 107 - len("/supervisor.sock")  # sun_path in <sys/un.h>
 
 _log = get_logger(__name__)
-
-
-class Child:
-    """One process of a kind, started again whenever it dies."""
-
-    def __init__(
-        self,
-        kind: str,
-        index: int,
-        settings: Settings,
-        listeners: list[socket.socket],
-        zygote: Zygote,
-    ) -> None:
-        self.kind = kind
-        self.index = index
-        self.ready = trio.Event()  # at least once
-        self._settings = settings
-        self._listeners = listeners
-        self._zygote = zygote
-        self._pid: int | None = None
-        self._ready_at = math.inf
-        self._stopping = trio.Event()
-        self._may_end = False
-
-    async def keep_running(self, on_death: Callable[[Child, int], None]) -> None:
-        """Until ``stop``; ``on_death`` gets the pid of each process that died before."""
-        pause = 0.0
-        while not self._stopping.is_set():
-            pid = await self._run_once()
-            if self._stopping.is_set():
-                return
-            if pid is not None:
-                on_death(self, pid)
-            if trio.current_time() - self._ready_at > _LIVED_WELL:
-                pause = 0.0
-            with trio.move_on_after(pause):
-                await self._stopping.wait()
-            pause = min(max(pause * 2, _FIRST_PAUSE), _LONGEST_PAUSE)
-
-    async def run_until_done(self, on_death: Callable[[Child, int], None]) -> None:
-        """The same, for a child that may end by itself."""
-        self._may_end = True
-        await self.keep_running(on_death)
-
-    async def _run_once(self) -> int | None:
-        """One process, from its start to its end; its pid, None when it could not be started."""
-        self._ready_at = math.inf
-        try:
-            pid, ready_fd = self._start()
-        except OSError as error:
-            _log.error("child.not_started", kind=self.kind, index=self.index, error=str(error))
-            return None
-        code = await self._watch(pid, ready_fd)
-        if self._may_end and code == 0:
-            self._stopping.set()
-        _log_end(self, pid, code, expected=self._stopping.is_set())
-        return pid
-
-    def stop(self, with_signal: signal.Signals = signal.SIGTERM) -> None:
-        self._stopping.set()
-        if self._pid is not None:
-            os.kill(self._pid, with_signal)
-
-    def _start(self) -> tuple[int, int]:
-        """The pid, and the end of the pipe on which it will say that it is ready."""
-        ready_fd, childs_ready_fd = os.pipe()
-        childs_orders_fd, orders_fd = os.pipe()
-        os.set_blocking(ready_fd, False)
-        listeners = [listener.fileno() for listener in self._listeners]
-        try:
-            pid = self._zygote.spawn(
-                self.kind, self.index, [childs_orders_fd, childs_ready_fd, *listeners]
-            )
-        except OSError:
-            os.close(ready_fd)
-            os.close(orders_fd)
-            raise
-        finally:
-            os.close(childs_ready_fd)
-            os.close(childs_orders_fd)
-        with suppress(BrokenPipeError), os.fdopen(orders_fd, "wb") as pipe:
-            pipe.write(orders(self._settings))  # if it died at once: it is watched like any other
-        self._pid = pid
-        _log.info("child.started", kind=self.kind, index=self.index, pid=pid)
-        return pid, ready_fd
-
-    async def _watch(self, pid: int, ready_fd: int) -> int:
-        """The exit code, once the process has ended."""
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._wait_ready, pid, ready_fd)
-            pidfd = os.pidfd_open(pid)  # ours to wait for: no other process can have its number
-            try:
-                await trio.lowlevel.wait_readable(pidfd)
-            finally:
-                os.close(pidfd)
-            nursery.cancel_scope.cancel()
-        self._pid = None
-        _, status = os.waitpid(pid, 0)  # noqa: ASYNC222  it has ended
-        return os.waitstatus_to_exitcode(status)
-
-    async def _wait_ready(self, pid: int, ready_fd: int) -> None:
-        async with trio.lowlevel.FdStream(ready_fd) as stream:
-            if await stream.receive_some():
-                _log.info("child.ready", kind=self.kind, index=self.index, pid=pid)
-                self._ready_at = trio.current_time()
-                self.ready.set()
 
 
 class Supervisor:
@@ -169,9 +59,14 @@ class Supervisor:
             [] if listening.web is None else [Child("web", 0, settings, [listening.web], zygote)]
         )
 
+    @property
+    def _children(self) -> list[Child]:
+        """Those that run for as long as we do."""
+        return [*self._proxies, *self._engines, *self._web]
+
     async def run(self, on_ready: Callable[[Listening], None]) -> None:
         """Until a signal has come and everything has drained."""
-        children = [*self._proxies, *self._engines, *self._web]
+        children = self._children
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._stop_on, signals, children)
@@ -186,6 +81,13 @@ class Supervisor:
         async for message in self._bus.receive():
             if isinstance(message, Suspects) and self._alone is None and not self._is_draining:
                 running.start_soon(self._run_alone)
+            elif isinstance(message, Report):
+                running.start_soon(self._report, message)
+
+    async def _report(self, asked: Report) -> None:
+        children = [child.report() for child in self._children]
+        await asked.reply.say(json.dumps({"children": children}).encode())
+        asked.reply.close()
 
     async def _run_alone(self) -> None:
         """An engine for suspects, until none is left."""
@@ -276,17 +178,3 @@ async def _any_ready(children: list[Child]) -> None:
 
         for child in children:
             nursery.start_soon(first, child)
-
-
-def _log_end(child: Child, pid: int, code: int, *, expected: bool) -> None:
-    how: dict[str, str | int]
-    how = {"signal": _signal_name(-code)} if code < 0 else {"exit_code": code}
-    log = _log.info if expected else _log.warning
-    log("child.ended", kind=child.kind, index=child.index, pid=pid, **how)
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:  # most of the real-time signals have no name
-        return str(number)

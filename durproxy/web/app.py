@@ -1,4 +1,4 @@
-"""The web port: is this process alive, and could it do its work now?"""
+"""The web port: is this process alive, could it do its work now, and what has been done?"""
 
 from __future__ import annotations
 
@@ -7,43 +7,43 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-import psycopg
 import trio
 from hypercorn.config import Config
 from hypercorn.trio import serve
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from durproxy.bus import LocalBus
 from durproxy.child import announce_ready
 from durproxy.config import Settings
-from durproxy.errors import DurproxyError
-from durproxy.home import connect
-
-_READY_TIMEOUT = 5.0  # seconds: a slower upstream is not ready
+from durproxy.web.health import look
+from durproxy.web.metrics import exposition
 
 
-def make_app(settings: Settings) -> Starlette:
+def make_app(settings: Settings, bus: LocalBus) -> Starlette:
     """The routes; nothing here is needed for the proxies and engines to work."""
 
-    async def healthz(request: Request) -> JSONResponse:
+    async def healthz(request: Request) -> Response:
         return JSONResponse({"status": "ok"})
 
-    async def readyz(request: Request) -> JSONResponse:
-        problem: str | None = "the upstream does not answer in time"
-        with trio.move_on_after(_READY_TIMEOUT):
-            problem = await trio.to_thread.run_sync(_find_problem, settings, abandon_on_cancel=True)
-        if problem is None:
-            return JSONResponse({"status": "ready"})
-        return JSONResponse({"status": "not ready", "problem": problem}, status_code=503)
+    async def readyz(request: Request) -> Response:
+        readiness = await look(settings)
+        return JSONResponse(readiness.as_json(), status_code=200 if readiness.ready else 503)
+
+    async def metrics(request: Request) -> Response:
+        return Response(
+            exposition(await bus.ask_reports()), headers={"Content-Type": CONTENT_TYPE_LATEST}
+        )
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         announce_ready()
         yield
 
-    routes = [Route("/healthz", healthz), Route("/readyz", readyz)]
+    routes = [Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", metrics)]
     return Starlette(routes=routes, lifespan=lifespan)
 
 
@@ -53,7 +53,8 @@ def run(settings: Settings, listener: socket.socket) -> int:
     config.bind = [f"fd://{listener.detach()}"]
     config.errorlog = None
     config.graceful_timeout = 1.0
-    trio.run(_serve, make_app(settings), config)
+    with LocalBus(settings.runtime_dir, "web-0") as bus:
+        trio.run(_serve, make_app(settings, bus), config)
     return 0
 
 
@@ -64,13 +65,3 @@ async def _serve(app: Starlette, config: Config) -> None:
             await anext(signals)
 
         await serve(app, config, shutdown_trigger=told_to_stop)  # type: ignore[arg-type]
-
-
-def _find_problem(settings: Settings) -> str | None:
-    """Why clients could not use the upstream now; None when they can."""
-    try:
-        with connect(settings.upstream) as connection:
-            connection.execute("SELECT 1")
-    except (DurproxyError, psycopg.Error) as error:
-        return str(error)
-    return None
