@@ -4,7 +4,7 @@ A hint only says "look now". Whoever misses one looks by itself a little later (
 batched query for holds), so a full or missing socket is no error.
 
     wake     proxy -> engines      a statement that may have made work has committed
-    ended    engine -> proxies     an instance reached a final status
+    ended    engine -> proxies     instances reached a final status
     gone     supervisor -> engines the engine process with this pid is dead
     suspects engine -> supervisor  instances wait for an engine that takes suspects
 
@@ -20,7 +20,7 @@ from __future__ import annotations
 import re
 import socket
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +29,7 @@ from types import TracebackType
 import trio
 
 _MAX_DATAGRAM = 1024
+_IDS_AT_ONCE = 100  # that fit into one
 _RECEIVE_SIZE = 64 * 1024
 _PATIENCE = 10.0  # seconds for an answer
 _CANCEL = re.compile(rb"(\d+) ((?:[0-9a-f]{2})+)")
@@ -41,9 +42,9 @@ class Wake:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The instance has a final status."""
+    """The instances have a final status."""
 
-    instance_id: str
+    instance_ids: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +135,10 @@ class LocalBus:
     def wake_engines(self) -> None:
         self._send("engine", b"wake")
 
-    def tell_proxies_ended(self, instance_id: str) -> None:
-        self._send("proxy", b"ended " + instance_id.encode())
+    def tell_proxies_ended(self, instance_ids: Sequence[str]) -> None:
+        for first in range(0, len(instance_ids), _IDS_AT_ONCE):
+            some = instance_ids[first : first + _IDS_AT_ONCE]
+            self._send("proxy", b"ended " + " ".join(some).encode())
 
     def tell_engines_gone(self, pid: int) -> None:
         self._send("engine", b"gone %d" % pid)
@@ -217,7 +220,7 @@ def parse_message(data: bytes, reply: Reply | None = None) -> Message | None:
     if word == b"wake":
         return Wake()
     if word == b"ended":
-        return Ended(rest.decode("ascii", "replace"))
+        return Ended(tuple(rest.decode("ascii", "replace").split()))
     if word == b"gone" and rest.isdigit():
         return Gone(int(rest))
     if word == b"suspects":

@@ -76,6 +76,7 @@ class Settings(BaseSettings):
     web: Annotated[str, AfterValidator(_checked_address_or_off)] = "127.0.0.1:6433"
     allow_trust: bool = False  # let clients from elsewhere in where the upstream asks no password
     log_format: Literal["json", "console"] = "json"
+    log_level: Literal["debug", "info"] = "info"  # debug: a line for each instance, too
     runtime_dir: Path = Path(tempfile.gettempdir())  # serve makes its private folder in it
     notify: bool = True  # an idle engine is woken by NOTIFY; off for two-phase commit
 

@@ -73,7 +73,12 @@ class Holding:
         if claims:
             self._held.update(dict.fromkeys(claim.id for claim in claims))
             self._roles_held.update(claim.role_id for claim in claims)
-            self._nursery.start_soon(self._load, claims)
+            known = [claim for claim in claims if not claim.fresh]
+            for claim in claims:
+                if claim.fresh:
+                    self._nursery.start_soon(self._run, claim, {})
+            if known:
+                self._nursery.start_soon(self._load, known)
 
     def poke(self, instance: str) -> bool:
         """A signal came; False when the instance is not held here."""
@@ -101,16 +106,15 @@ class Holding:
     # --- own ---
 
     async def _load(self, claims: list[Claim]) -> None:
-        known = [claim.id for claim in claims if not claim.fresh]
+        known = [claim.id for claim in claims]
         checkpoints: dict[str, dict[Key, Checkpoint]] = {}
         try:
-            if known:
-                checkpoints = await self._store.load(known)
+            checkpoints = await self._store.load(known)
         except DurproxyError as error:  # still ours by the table: the tick gives them back
             _log.warning("claim.not_loaded", instances=known, error=error.message)
         for claim in claims:
-            if claim.fresh or claim.id in checkpoints:
-                self._nursery.start_soon(self._run, claim, checkpoints.get(claim.id, {}))
+            if claim.id in checkpoints:
+                self._nursery.start_soon(self._run, claim, checkpoints[claim.id])
             else:
                 self._out(claim)
 
@@ -140,7 +144,7 @@ class Holding:
         if self._leaving:
             running.leave()
         event = "instance.started" if claim.fresh else "instance.resumed"
-        _log.info(event, instance=claim.id, label=claim.label, role=role)
+        _log.debug(event, instance=claim.id, label=claim.label, role=role)
         return running
 
     async def _put_off(self, claim: Claim, trouble: str) -> datetime | None:

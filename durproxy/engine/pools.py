@@ -19,6 +19,7 @@ from durproxy.engine.connection import Connection
 from durproxy.errors import DurproxyError
 
 CLEAN = "SELECT df._clean_1()"
+_FRESH = 0.01  # seconds since the last answer: it is not looked at again
 _TIDY_EVERY = 1.0  # seconds
 _CLEANED_AFTER = 0.5  # seconds idle
 _CLOSED_AFTER = 60.0
@@ -41,17 +42,35 @@ class Pool:
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
         """A connection for one task. Raises UpstreamUnreachable."""
-        async with self._free:
-            connection = await self._take()
-            try:
-                yield connection
-            finally:
-                await self._give_back(connection)
+        connection = await self.take()
+        try:
+            yield connection
+        finally:
+            await self.give_back(connection)
+
+    async def take(self) -> Connection:
+        """A connection that the caller gives back. Raises UpstreamUnreachable."""
+        try:
+            self._free.acquire_nowait()
+        except trio.WouldBlock:
+            await self._free.acquire()
+        try:
+            return await self._take()
+        except BaseException:
+            self._free.release()
+            raise
+
+    async def give_back(self, connection: Connection) -> None:
+        try:
+            await self._give_back(connection)
+        finally:
+            self._free.release()
 
     async def _take(self) -> Connection:
         while self._idle:
             connection = self._idle.pop()
-            if connection.usable and connection.is_quiet():
+            fresh = trio.current_time() - connection.idle_since < _FRESH
+            if connection.usable and (fresh or connection.is_quiet()):
                 return connection
             connection.close()
         return await Connection.connect(self._conninfo)

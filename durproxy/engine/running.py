@@ -23,7 +23,6 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
 from datetime import datetime
 
 import trio
@@ -112,8 +111,7 @@ class RunningInstance:
         self._events: deque[Event] = deque()
         self._happened = trio.Event()
         self._whole = trio.CancelScope()
-        self._own = AsyncExitStack()  # the connection kept from step to step
-        self._connection: Connection | None = None
+        self._connection: Connection | None = None  # kept from step to step
         self._leaving = False
         self.due: datetime | None = None  # when it can be claimed again
         self.signalled = False  # a message came while it was given back
@@ -140,9 +138,14 @@ class RunningInstance:
         """Perform until the instance ends, waits for long, or is lost."""
         try:
             with self._whole:
-                async with self._own, trio.open_nursery() as nursery:
-                    await self._work(nursery)
-                    nursery.cancel_scope.cancel()
+                try:
+                    actions = await self._go_straight()
+                    if actions is not None:
+                        async with trio.open_nursery() as nursery:
+                            await self._work(actions, nursery)
+                            nursery.cancel_scope.cancel()
+                finally:
+                    await self._let_go()
         except* NotHeld:
             _log.info("instance.lost", instance=self.claim.id)
         except* LostHold:
@@ -162,8 +165,23 @@ class RunningInstance:
             _log.warning("instance.interrupted", instance=self.claim.id, error=trouble)
             await self._put_off(trouble)
 
-    async def _work(self, nursery: trio.Nursery) -> None:
+    async def _go_straight(self) -> deque[Action] | None:
+        """One action after the other; the actions where it forks or waits, None when it has ended.
+
+        Most workflows need no more, and so no nursery.
+        """
         actions = deque(self._execution.start())
+        while len(actions) == 1 and isinstance(actions[0], Performable):
+            if self._leaving and not self._ahead:
+                return actions
+            event = await self._perform(actions.popleft())
+            actions.extend(self._execution.advance(event))
+        if self._execution.finished and not actions:
+            self._tell_ended("completed")
+            return None
+        return actions
+
+    async def _work(self, actions: deque[Action], nursery: trio.Nursery) -> None:
         while True:
             while actions:
                 action = actions.popleft()
@@ -353,13 +371,13 @@ class RunningInstance:
 
     async def _keep_connection(self) -> Connection:
         if self._connection is None:
-            self._connection = await self._own.enter_async_context(self._pool.connection())
+            self._connection = await self._pool.take()
         return self._connection
 
     async def _let_go(self) -> None:
-        if self._connection is not None:
-            self._connection = None
-            await self._own.aclose()
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await self._pool.give_back(connection)
 
     # --- leaving ---
 
@@ -369,8 +387,13 @@ class RunningInstance:
         self._tell_ended(action.status.value, action.error)
 
     def _tell_ended(self, status: str, error: StepError | None = None) -> None:
-        reason = {} if error is None else {"error": error.message, "sqlstate": error.sqlstate}
-        _log.info("instance.ended", instance=self.claim.id, status=status, **reason)
+        if error is None:
+            _log.debug("instance.ended", instance=self.claim.id, status=status)
+        else:
+            _log.info(
+                "instance.ended", instance=self.claim.id, status=status,
+                error=error.message, sqlstate=error.sqlstate,
+            )  # fmt: skip
         self._ended(self.claim.id)
 
     async def _give_back(self) -> None:

@@ -21,6 +21,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from durproxy.bus import Ended, Gone, LocalBus, Wake
 from durproxy.child import announce_ready
 from durproxy.config import Settings
+from durproxy.engine.announcing import Announcing
 from durproxy.engine.claims import Claims
 from durproxy.engine.connection import Connection, ConnectionLost
 from durproxy.engine.core.graph import FORMAT
@@ -71,12 +72,13 @@ class Worker:
         with LocalBus(self._settings.runtime_dir, self._name) as bus:
             async with await self._connect_life() as life, trio.open_nursery() as nursery:
                 self._nursery = nursery
+                announcing = Announcing(bus.tell_proxies_ended)
                 holding = Holding(
                     self._store,
                     self._roles,
                     HttpSteps(self._store, self._settings),
                     nursery,
-                    partial(self._ended, bus),
+                    partial(self._ended, announcing),
                     self._left,
                 )
                 self._claims = Claims(
@@ -92,11 +94,13 @@ class Worker:
                 nursery.start_soon(self._claims.run_ticks)
                 nursery.start_soon(self._claims.run)
                 nursery.start_soon(self._roles.tidy)
+                nursery.start_soon(announcing.run)
                 nursery.start_soon(self._retention.run)
                 if self._alone:
                     nursery.start_soon(self._leave_unused, holding, nursery)
                 announce_ready()
                 _log.info("engine.started", engine_id=self._id, pid=os.getpid())
+            announcing.tell_now()
         self._store_pool.close_idle()
         self._roles.close_idle()
         return 1 if self._life_lost else 0
@@ -158,9 +162,9 @@ class Worker:
         except DurproxyError as error:  # the next tick finds it
             _log.warning("claim.failed", instance=instance, error=error.message)
 
-    def _ended(self, bus: LocalBus, instance: str) -> None:
+    def _ended(self, announcing: Announcing, instance: str) -> None:
         """An instance has reached its end here."""
-        bus.tell_proxies_ended(instance)
+        announcing.ended(instance)
         self._retention.ended()
 
     def _left(self, instance: str, due: datetime | None, signalled: bool) -> None:

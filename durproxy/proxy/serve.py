@@ -75,7 +75,8 @@ async def _accept(shell: Shell, listener: socket.socket) -> None:
 async def _listen_to_bus(shell: Shell, bus: LocalBus) -> None:
     async for message in bus.receive():
         if isinstance(message, Ended):
-            shell.holds.ended(message.instance_id)
+            for instance in message.instance_ids:
+                shell.holds.ended(instance)
         elif isinstance(message, Cancel):
             shell.nursery.start_soon(cancel_for_sibling, shell, message)
         elif isinstance(message, Report):
