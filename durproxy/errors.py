@@ -8,7 +8,8 @@
     └── LostHold                  WF0xx  the database refused a worker's write: look again
         ├── NotHeld               WF001  another worker, a cancel or the end took the instance
         ├── ScopeEnded            WF002  a race, loop round or wait around the step is over
-        └── FinishedBefore        WF003  the node already has its outcome
+        ├── FinishedBefore        WF003  the node already has its outcome
+        └── InstancePaused        WF005  the step began after a pause
 
 Messages follow Postgres's style: the primary line is lower-case without a full stop and
 quotes the offending value; detail and hint are sentences.
@@ -98,3 +99,9 @@ class FinishedBefore(LostHold):
     """The node has an outcome already: reload the instance and adopt it."""
 
     sqlstate = "WF003"
+
+
+class InstancePaused(LostHold):
+    """The step began after its instance was paused: it waits for the next claim."""
+
+    sqlstate = "WF005"

@@ -19,6 +19,7 @@ import trio
 
 from durproxy.engine.connection import Connection, ServerError
 from durproxy.engine.core.actions import EndsInstance, RunStep
+from durproxy.engine.core.graph import NodeType
 from durproxy.engine.core.states import StepError, StepResult
 from durproxy.engine.encoding import array_literal
 from durproxy.engine.sql_step import NOT_IN_A_TRANSACTION, run_step
@@ -67,9 +68,20 @@ class AwaySteps:
 
         Raises StepFailure, LostHold, ConnectionLost; ServerError when it cannot be run now.
         """
+        if action.node.type is NodeType.TRANSACTION:
+            raise StepFailure(
+                StepError(
+                    "df.transaction() in another database is not supported", "0A000",
+                    hint="Put its statements into one step.", node=action.key.node,
+                )
+            )  # fmt: skip
+        await self.prepare(connection)
+        return await run_step(connection, shapes, self._claim, action, self._attempt)
+
+    async def prepare(self, connection: Connection) -> None:
+        """Make the connection ready for what runs there."""
         if not connection.is_settled:
             await self._settle(connection)
-        return await run_step(connection, shapes, self._claim, action, self._attempt)
 
     async def record(self, action: RunStep, result: StepResult) -> StepResult:
         """Copy the outcome home, with what it decides; the result as far as anything reads it."""

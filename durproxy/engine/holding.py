@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable
 from datetime import datetime
@@ -12,7 +11,7 @@ import trio
 
 from durproxy.engine.core.actions import FinishInstance
 from durproxy.engine.core.advance import Execution
-from durproxy.engine.core.graph import Graph, parse_graph
+from durproxy.engine.core.graph import Graph, build_graph, read_graph
 from durproxy.engine.core.states import Checkpoint, InstanceStatus, Key, StepError
 from durproxy.engine.core.validate import validate
 from durproxy.engine.http_step import HttpSteps
@@ -57,6 +56,7 @@ class Holding:
         self._roles_held: Counter[int] = Counter()
         self._next: dict[str, Claim] = {}  # claimed anew while the last claim's run still ends
         self._leaving = False
+        self._paused: set[str] = set()  # while it was loaded
         self._empty = trio.Event()
 
     def ids(self) -> list[str]:
@@ -86,6 +86,14 @@ class Holding:
         if running is not None:
             running.poke()
         return instance in self._held
+
+    def pause(self, instance: str) -> None:
+        """The instance was paused: it leaves after the steps in flight."""
+        running = self._held.get(instance)
+        if running is not None:
+            running.leave()
+        elif instance in self._held:
+            self._paused.add(instance)
 
     def cancel(self, instance: str) -> None:
         """The instance was cancelled by a user."""
@@ -141,7 +149,7 @@ class Holding:
             claim, execution, self._store, pool, shapes, self._http, self._ended
         )
         self._held[claim.id] = running
-        if self._leaving:
+        if self._leaving or claim.id in self._paused:
             running.leave()
         event = "instance.started" if claim.fresh else "instance.resumed"
         _log.debug(event, instance=claim.id, label=claim.label, role=role)
@@ -168,6 +176,7 @@ class Holding:
 
     def _out(self, claim: Claim) -> None:
         del self._held[claim.id]
+        self._paused.discard(claim.id)
         self._roles_held[claim.role_id] -= 1
         if not self._roles_held[claim.role_id]:
             del self._roles_held[claim.role_id]
@@ -185,15 +194,16 @@ def _checked(claim: Claim, checkpoints: dict[Key, Checkpoint]) -> tuple[str, Exe
         )
     cached = len(claim.graph) <= _LARGEST_SHARED
     graph = _shared_graph(claim.graph) if cached else _valid_graph(claim.graph)
-    return claim.role, Execution(graph, checkpoints, claim.substitutions)
+    return claim.role, Execution(graph, checkpoints, claim.substitutions, claim.ending)
 
 
 def _valid_graph(text: str) -> Graph:
-    for problem in validate(json.loads(text)):
+    raw = read_graph(text)
+    for problem in validate(raw):
         raise LanguageError(
             problem.message, node=problem.node, sqlstate=problem.sqlstate, hint=problem.hint
         )
-    return parse_graph(text)
+    return build_graph(raw)
 
 
 # workflows of one kind have the same graph: nothing in it changes once it is built

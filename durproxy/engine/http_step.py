@@ -9,6 +9,7 @@ What a failure means, by its SQLSTATE:
     WF021    no complete answer in time
     WF022    no connection, or it broke; more redirects than we follow
     WF023    the configuration does not let it go there
+    WF024    the answer's status is 429, and a df.retry() around the call wants that to be a failure
     42501    the role may not call df.http
     54000    the answer is too large
 """
@@ -19,6 +20,8 @@ import hashlib
 import json
 import re
 import ssl
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
 from typing import Final
 
 import httpx
@@ -42,6 +45,8 @@ _log = get_logger(__name__)
 IDEMPOTENCY_KEY: Final = "Idempotency-Key"
 
 _FIRST_FAILURE = 500  # the lowest status that is no result
+_TOO_MANY = 429
+_LONGEST_WAIT = 86_400.0  # seconds that a server can ask us to wait
 _EXCERPT = 500  # characters of a failed answer's body in the error
 _FUNCTIONS = {NodeType.HTTP: "http", NodeType.HTTP_MULTIPART: "http_multipart"}
 _ATTEMPT = re.compile(r"~[0-9]+")
@@ -84,7 +89,9 @@ class HttpSteps:
             status=answer.status, duration_ms=duration,
         )  # fmt: skip
         if answer.status >= _FIRST_FAILURE:
-            raise StepFailure(_failed_answer(answer, node))
+            raise StepFailure(_failed_answer(answer, node, "WF020"))
+        if answer.status == _TOO_MANY and action.node.counts_429:
+            raise StepFailure(_failed_answer(answer, node, "WF024"))
         result = _result_text(answer, duration)
         await self._record(claim, action, result)
         is_read = bool(action.node.use) and action.decides != EndsInstance()
@@ -153,8 +160,29 @@ def _result_text(answer: Answer, duration: int) -> str:
     return json.dumps(result, ensure_ascii=False, separators=(",", ":"))
 
 
-def _failed_answer(answer: Answer, node: int) -> StepError:
+def _failed_answer(answer: Answer, node: int, sqlstate: str) -> StepError:
     detail = None
     if answer.encoding == "text" and answer.body:
         detail = f"The answer begins: {_UNPRINTABLE.sub(' ', answer.body[:_EXCERPT])}"
-    return StepError(f"HTTP status {answer.status}", "WF020", detail, node=node)
+    return StepError(
+        f"HTTP status {answer.status}",
+        sqlstate,
+        detail,
+        node=node,
+        retry_after=_retry_after(answer.headers),
+    )
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """The seconds that the server asks to wait: told as such, or as a time by its own clock."""
+    told = {name.lower(): value.strip() for name, value in headers.items()}
+    value = told.get("retry-after", "")
+    if value.isascii() and value.isdigit():
+        return min(float(value), _LONGEST_WAIT)
+    try:
+        until = parsedate_to_datetime(value)
+        since = parsedate_to_datetime(told.get("date", ""))
+        seconds = (until - since).total_seconds()
+    except (TypeError, ValueError):  # no time, no clock, or one of them without a zone
+        return None
+    return min(max(seconds, 0.0), _LONGEST_WAIT)

@@ -14,8 +14,6 @@ Invariants:
   claim reads what is really there.
 - While an instance does one step after the other it keeps one connection; it lets it go before it
   forks or waits.
-- Only signals that are waited for are ever to be looked for: anything else would be looked for
-  again and again, and the whole worker with it.
 """
 
 from __future__ import annotations
@@ -28,23 +26,31 @@ from datetime import datetime
 import trio
 
 from durproxy.engine.away_step import AwaySteps
+from durproxy.engine.condition import is_met
 from durproxy.engine.connection import Connection, ConnectionLost
 from durproxy.engine.core.actions import (
     Abandon,
     Action,
+    AttemptOpened,
     CloseFrame,
     EndsInstance,
     Event,
     FinishInstance,
     FrameClosed,
     FrameOpened,
+    LoadRows,
     NextRound,
+    OpenAttempt,
     OpenFrame,
     RecordFailure,
     RoundAdvanced,
+    RowsLoaded,
     RunStep,
     StepCompleted,
     StepFailed,
+    WaitCondition,
+    WaitDeadline,
+    WaitDue,
     WaitSignal,
     WaitTimer,
 )
@@ -56,10 +62,13 @@ from durproxy.engine.pace import Pace
 from durproxy.engine.pools import Pool
 from durproxy.engine.runs import RunsAhead
 from durproxy.engine.schedule import next_after
+from durproxy.engine.sql_transaction import run_transaction
 from durproxy.engine.step_text import Shapes, StepFailure
 from durproxy.engine.store import Claim, Store
+from durproxy.engine.waits import Waits
 from durproxy.errors import (
     DurproxyError,
+    InstancePaused,
     LanguageError,
     LostHold,
     NotHeld,
@@ -78,7 +87,7 @@ class SessionLost(ConnectionLost):
     """A step's own session broke: the step may have ended it itself."""
 
 
-Performable = RunStep | RecordFailure | OpenFrame | CloseFrame | NextRound
+Performable = RunStep | RecordFailure | OpenFrame | OpenAttempt | CloseFrame | NextRound | LoadRows
 
 
 class RunningInstance:
@@ -105,14 +114,13 @@ class RunningInstance:
         self._ended = ended
         self._pace = Pace()
         self._tasks: dict[Key, trio.CancelScope] = {}
-        self._timers: dict[Key, WaitTimer] = {}
-        self._signals: dict[Key, WaitSignal] = {}
-        self._untaken: set[Key] = set()  # signals whose mailbox is to be looked into
+        self._waits = Waits(claim, store)
         self._events: deque[Event] = deque()
         self._happened = trio.Event()
         self._whole = trio.CancelScope()
         self._connection: Connection | None = None  # kept from step to step
         self._leaving = False
+        self._put_back = False  # an action was not begun: it is asked for again after a claim
         self.due: datetime | None = None  # when it can be claimed again
         self.signalled = False  # a message came while it was given back
 
@@ -120,11 +128,11 @@ class RunningInstance:
 
     def poke(self) -> None:
         """A signal may have come."""
-        self._untaken.update(self._signals)
+        self._waits.poke()
         self._happened.set()
 
     def leave(self) -> None:
-        """Give the instance back after the steps in flight."""
+        """Give the instance back after the steps in flight; nothing new begins."""
         self._leaving = True
         self._happened.set()
 
@@ -188,12 +196,17 @@ class RunningInstance:
                 if isinstance(action, FinishInstance):
                     await self._finish(action)
                     return
-                if self._leaving and not self._tasks and not self._ahead:
-                    await self._give_back_now()
-                    return
+                if self._leaving and not self._ahead:
+                    if not self._tasks:
+                        await self._give_back_now()
+                        return
+                    if isinstance(action, Performable):
+                        self._put_back = True
+                        continue
                 if isinstance(action, Performable) and not actions and self._is_alone():
                     event = await self._perform(action)
-                    actions.extend(self._execution.advance(event))
+                    if event is not None:
+                        actions.extend(self._execution.advance(event))
                 else:
                     await self._dispatch(action, nursery)
             if self._execution.finished:
@@ -205,34 +218,34 @@ class RunningInstance:
             actions.extend(self._execution.advance(event_or_none))
 
     def _is_alone(self) -> bool:
-        return not (self._tasks or self._timers or self._signals or self._events)
+        return not (self._tasks or self._waits or self._events)
 
     async def _dispatch(self, action: Action, nursery: trio.Nursery) -> None:
         match action:
             case Abandon(keys):
                 for key in keys:
                     self._drop(key)
-            case WaitTimer():
-                self._timers[action.key] = action
-            case WaitSignal():
-                self._signals[action.key] = action
-                self._untaken.add(action.key)
+            case WaitTimer() | WaitSignal() | WaitDue() | WaitDeadline():
+                self._waits.add(action)
             case FinishInstance():
                 raise AssertionError("handled by the caller")
             case _:
                 await self._let_go()
-                scope = self._tasks[action.key] = trio.CancelScope()
-                nursery.start_soon(self._perform_in_task, action, scope)
+                self._start_task(action, nursery)
+
+    def _start_task(self, action: Performable | WaitCondition, nursery: trio.Nursery) -> None:
+        scope = self._tasks[action.key] = trio.CancelScope()
+        nursery.start_soon(self._perform_in_task, action, scope)
 
     def _drop(self, key: Key) -> None:
-        self._timers.pop(key, None)
-        self._signals.pop(key, None)
-        self._untaken.discard(key)
+        self._waits.drop(key)
         scope = self._tasks.pop(key, None)
         if scope is not None:
             scope.cancel()
 
-    async def _perform_in_task(self, action: Performable, scope: trio.CancelScope) -> None:
+    async def _perform_in_task(
+        self, action: Performable | WaitCondition, scope: trio.CancelScope
+    ) -> None:
         with scope:
             try:
                 event = await self._perform(action)
@@ -242,58 +255,51 @@ class RunningInstance:
                 raise
             if self._tasks.get(action.key) is scope:
                 del self._tasks[action.key]
-                self._events.append(event)
+                if event is not None:
+                    self._events.append(event)
                 self._happened.set()
 
     async def _next_event(self, nursery: trio.Nursery) -> Event | None:
         """What happens next; None when the instance was given back."""
         while not self._events:
-            event = await self._try_waits()
+            if self._leaving and not self._tasks:
+                await (self._give_back_now() if self._put_back else self._give_back())
+                return None
+            event = None if self._leaving else await self._waits.try_all()
             if event is not None:
                 return event
             if self._events:  # a step has ended while we looked: there is work, do not give back
                 break
-            due = self._seconds_to_next()
-            if not self._tasks and not self._untaken and (due > _SOON or self._leaving):
-                await self._give_back()
-                return None
+            due = math.inf
+            if not self._leaving:
+                for look in self._waits.take_looks():
+                    self._start_task(look, nursery)
+                due = self._waits.seconds_to_next()
+                if not self._tasks and not self._waits.has_untaken and due > _SOON:
+                    await self._give_back()
+                    return None
             await self._let_go()
             self._happened = trio.Event()
-            if self._events or self._untaken:
+            if self._events or (self._waits.has_untaken and not self._leaving):
                 continue
             with trio.move_on_after(due):
                 await self._happened.wait()
         return self._events.popleft()
 
-    async def _try_waits(self) -> Event | None:
-        """The event of a wait that is over; looks into the mailbox where a message may be."""
-        for key, timer in list(self._timers.items()):
-            if self._store.clock.seconds_until(timer.due) > 0:
-                continue
-            if await self._store.fire(self.claim, timer.scopes, timer.result):
-                del self._timers[key]
-                return StepCompleted(key, StepResult(timer.result))
-        for key, wait in list(self._signals.items()):
-            over = wait.due is not None and self._store.clock.seconds_until(wait.due) <= 0
-            if key not in self._untaken and not over:
-                continue
-            self._untaken.discard(key)
-            result = await self._store.take(self.claim, wait.scopes, wait.signal)
-            if result is not None:
-                self._drop(key)  # from the ones to look for too: a poke may have come meanwhile
-                return StepCompleted(key, StepResult(result))
-        return None
-
-    def _seconds_to_next(self) -> float:
-        dues = [timer.due for timer in self._timers.values()]
-        dues += [wait.due for wait in self._signals.values() if wait.due is not None]
-        return max(0.001, min(map(self._store.clock.seconds_until, dues), default=math.inf))
-
     # --- performing ---
 
-    async def _perform(self, action: Performable) -> Event:
+    async def _perform(self, action: Performable | WaitCondition) -> Event | None:
+        """What came of it; None when it is not over yet."""
         key = action.key
         match action:
+            case WaitCondition():
+                return await self._look(action)
+            case LoadRows():
+                rows = await self._store.load([self.claim.id])
+                return RowsLoaded(key, rows[self.claim.id])
+            case OpenAttempt():
+                begins = await self._store.retry(self.claim, action)
+                return AttemptOpened(key, begins)
             case RunStep():
                 return await self._run_step(action)
             case RecordFailure():
@@ -301,7 +307,7 @@ class RunningInstance:
             case OpenFrame():
                 return await self._open(action)
             case CloseFrame():
-                await self._store.close(self.claim, action)
+                await self._close(action)
                 return FrameClosed(key)
             case NextRound():
                 if action.paced:
@@ -320,20 +326,25 @@ class RunningInstance:
                 node = action.key.node
                 failure = StepError(error.message, error.code, hint=error.hint, node=node)
                 return await self._fail(action, failure)
-            due = await self._store.open_at(self.claim, action, next_match)
+            due = await self._store.open(self.claim, action, next_match)
         return FrameOpened(action.key, due)
 
-    async def _run_step(self, action: RunStep) -> Event:
+    async def _run_step(self, action: RunStep) -> Event | None:
         if (ran := self._ahead.take(action.key)) is not None:
             return StepCompleted(action.key, ran)
+        began = trio.current_time()
         try:
-            if action.node.type is not NodeType.SQL:
+            if action.node.type in (NodeType.HTTP, NodeType.HTTP_MULTIPART):
                 await self._let_go()
                 result = await self._http.run(self.claim, action)
             else:
                 result = await self._run_sql(action)
         except StepFailure as failure:
-            return await self._fail(action, failure.error)
+            return await self._fail(action, failure.error, trio.current_time() - began)
+        except InstancePaused:
+            self._put_back = True
+            self.leave()
+            return None
         return StepCompleted(action.key, result)
 
     async def _run_sql(self, action: RunStep) -> StepResult:
@@ -357,12 +368,39 @@ class RunningInstance:
         try:
             if self._away is not None:
                 return await self._away.run(connection, self._shapes, action)
+            if action.node.type is NodeType.TRANSACTION:
+                return await run_transaction(connection, self._shapes, self.claim, action)
             return await self._ahead.run(connection, action)
         except ConnectionLost as error:
             raise SessionLost(error.message) from None
 
-    async def _fail(self, action: RunStep | RecordFailure | OpenFrame, error: StepError) -> Event:
-        await self._store.fail(self.claim, action.key, action.scopes, error)
+    async def _look(self, action: WaitCondition) -> Event | None:
+        """Ask a condition; when it is true, or cannot be asked, its wait is over."""
+        try:
+            async with self._pool.connection() as connection:
+                if self._away is not None:
+                    await self._away.prepare(connection)
+                met = await is_met(connection, self._shapes, self.claim, action)
+        except StepFailure as failure:
+            await self._close(CloseFrame(action.key, action.scopes, error=failure.error))
+            return StepFailed(action.key, failure.error)
+        if not met:
+            self._waits.add_look(action)
+            return None
+        result = StepResult(action.result)
+        await self._close(CloseFrame(action.key, action.scopes, result))
+        return StepCompleted(action.key, result)
+
+    async def _close(self, action: CloseFrame) -> None:
+        await self._store.close(self.claim, action)
+
+    async def _fail(
+        self,
+        action: RunStep | RecordFailure | OpenFrame,
+        error: StepError,
+        seconds: float = 0.0,
+    ) -> Event:
+        await self._store.fail(self.claim, action.key, action.scopes, error, seconds)
         _log.info(
             "step.failed", instance=self.claim.id, node=action.key.node, path=action.key.path,
             sqlstate=error.sqlstate, error=error.message,
@@ -399,10 +437,8 @@ class RunningInstance:
     async def _give_back(self) -> None:
         """Only waits are left: out of memory, a row with a time."""
         await self._let_go()
-        dues = [timer.due for timer in self._timers.values()]
-        dues += [wait.due for wait in self._signals.values() if wait.due is not None]
-        self.due = await self._store.release(self.claim, min(dues, default=None))
-        self.signalled = bool(self._untaken)
+        self.due = await self._store.release(self.claim, self._waits.next_due())
+        self.signalled = self._waits.has_untaken
 
     async def _give_back_now(self) -> None:
         """Its state here is not to be trusted: void the token, and let it be claimed anew."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -23,6 +23,7 @@ from durproxy.engine.core.actions import (
     EndsInstance,
     FinishInstance,
     NextRound,
+    OpenAttempt,
     OpenFrame,
     RunStep,
     Scopes,
@@ -38,12 +39,14 @@ from durproxy.engine.core.states import (
 from durproxy.engine.encoding import array_literal, frames_literals, parse_array
 from durproxy.engine.pools import Pool
 from durproxy.engine.trigger import passed, when_sent
-from durproxy.errors import FinishedBefore, LostHold, NotHeld, ScopeEnded
+from durproxy.errors import FinishedBefore, InstancePaused, LostHold, NotHeld, ScopeEnded
 
 _LOST: dict[str, type[LostHold]] = {
-    cls.sqlstate: cls for cls in (NotHeld, ScopeEnded, FinishedBefore)
+    cls.sqlstate: cls for cls in (NotHeld, ScopeEnded, FinishedBefore, InstancePaused)
 }
-_CLAIM_COLUMNS = "id, token, graph, vars, label, role, fresh, role_id, lane, next_ready, database"
+_CLAIM_COLUMNS = (
+    "id, token, graph, vars, label, role, fresh, role_id, lane, next_ready, database, ending"
+)
 
 
 def lost_hold(error: ServerError) -> LostHold | None:
@@ -65,6 +68,7 @@ class Claim:
     fresh: bool
     role_id: int
     database: str | None = None  # where its steps run; None: in the home database
+    ending: StepError | None = None  # it is cancelled, once what it owes is done
 
     @property
     def substitutions(self) -> dict[str, str]:
@@ -100,6 +104,7 @@ class Look:
     others: tuple[OtherEngine, ...]
     signalled: tuple[str, ...]
     orphans: tuple[str, ...]
+    paused: tuple[str, ...]  # held by this worker, which may not know
     suspects: bool = False  # some wait for a worker that takes suspects
 
 
@@ -111,6 +116,9 @@ class Clock:
 
     def set(self, now: datetime) -> None:
         self._offset = now.timestamp() - trio.current_time()
+
+    def now(self) -> datetime:
+        return datetime.fromtimestamp((self._offset or 0.0) + trio.current_time(), UTC)
 
     def seconds_until(self, due: datetime) -> float:
         offset = 0.0 if self._offset is None else self._offset
@@ -223,36 +231,48 @@ class Store:
 
     # --- frames, failures, ends ---
 
-    async def fail(self, claim: Claim, key: Key, scopes: Scopes, error: StepError) -> None:
+    async def fail(
+        self, claim: Claim, key: Key, scopes: Scopes, error: StepError, seconds: float
+    ) -> None:
+        """A step has failed, after so many seconds."""
         await self._write(
             "_fail_1",
             claim,
             scopes,
-            "$6::integer, $7, $8::json",
-            (str(key.node), key.path, error_json(error)),
+            "$6::integer, $7, $8::json, $9::double precision",
+            (str(key.node), key.path, error_json(error), str(seconds)),
         )
 
-    async def open(self, claim: Claim, action: OpenFrame) -> datetime | None:
+    async def open(
+        self, claim: Claim, action: OpenFrame, due: datetime | None = None
+    ) -> datetime | None:
+        """Open a frame, due at a time that is known, or after the action's delay."""
+        until = action.until if due is None else due.isoformat()
         result = await self._write(
             "_open_1", claim, action.scopes,
-            "$6::integer, $7, $8::integer, $9, $10::interval, $11",
+            "$6::integer, $7, $8::integer, $9, $10::interval, $11, $12::timestamptz",
             (
                 str(action.key.node), action.key.path, str(action.node.last),
-                action.node.type.value, _interval(action.delay), action.signal,
+                action.node.type.value, action.duration or _interval(action.delay), action.signal,
+                until,
             ),
         )  # fmt: skip
         return _time(result.one()[0])
 
-    async def open_at(self, claim: Claim, action: OpenFrame, due: datetime) -> datetime | None:
+    async def retry(self, claim: Claim, action: OpenAttempt) -> datetime:
+        """Count an attempt on; when the next one begins."""
         result = await self._write(
-            "_open_at_1", claim, action.scopes,
-            "$6::integer, $7, $8::integer, $9, $10::timestamptz",
+            "_retry_1", claim, action.scopes,
+            "$6::integer, $7, $8::integer, $9, $10::bigint, $11::interval, $12::boolean, $13::json",
             (
                 str(action.key.node), action.key.path, str(action.node.last),
-                action.node.type.value, due.isoformat(),
+                action.node.type.value, str(action.failed), f"{action.delay} seconds",
+                "t" if action.jitter else "f", error_json(action.error),
             ),
         )  # fmt: skip
-        return _time(result.one()[0])
+        due = _time(result.one()[0])
+        assert due is not None
+        return due
 
     async def finish_call(self, claim: Claim, action: RunStep, result: str) -> None:
         """The outcome of a step that ran outside the database, and what it decides."""
@@ -282,6 +302,11 @@ class Store:
 
     async def fire(self, claim: Claim, scopes: Scopes, result: str) -> bool:
         answer = await self._write("_fire_1", claim, scopes, "$6::json", (result,))
+        return answer.one()[0] == "t"
+
+    async def expire(self, claim: Claim, scopes: Scopes, error: StepError) -> bool:
+        """Fail the last of the frames if its time is over."""
+        answer = await self._write("_expire_1", claim, scopes, "$6::json", (error_json(error),))
         return answer.one()[0] == "t"
 
     async def take(self, claim: Claim, scopes: Scopes, signal: str) -> str | None:
@@ -386,13 +411,14 @@ class Store:
         result = await self._call(
             "_tick_1", "$1::uuid, $2::text[]", (self.engine_id, array_literal(list(held)))
         )
-        now, next_ready, others, signalled, orphans, _, suspects = result.one()
+        now, next_ready, others, signalled, orphans, paused, suspects = result.one()
         self.clock.set(_time(now) or datetime.now(UTC))
         return Look(
             _time(next_ready),
             tuple(OtherEngine(**other) for other in json.loads(others or "[]") or ()),
             tuple(x or "" for x in parse_array(signalled)),
             tuple(x or "" for x in parse_array(orphans)),
+            tuple(x or "" for x in parse_array(paused)),
             suspects == "t",
         )
 
@@ -418,13 +444,14 @@ def _claims(rows: Iterable[Sequence[str | None]]) -> list[Claim]:
             fresh=row[6] == "t",
             role_id=int(row[7] or 0),
             database=row[10],
+            ending=_error(row[11]),
         )
         for row in rows
     ]
 
 
 def _checkpoint(row: Sequence[str | None]) -> Checkpoint:
-    status, n, due, names, result, types, exact, error = row
+    status, n, due, names, result, types, exact, error, at = row
     return Checkpoint(
         status=CheckpointStatus(status),
         result=StepResult(result, _types(types), _exact(exact)),
@@ -432,6 +459,7 @@ def _checkpoint(row: Sequence[str | None]) -> Checkpoint:
         round=int(n or 0),
         due=_time(due),
         names=_names(names),
+        at=at or "",
     )
 
 
@@ -450,9 +478,11 @@ def types_json(types: Sequence[tuple[str, str]] | None) -> str | None:
     return None if types is None else json.dumps(types, ensure_ascii=False)
 
 
+_ERROR_FIELDS = tuple(field.name for field in fields(StepError))
+
+
 def error_json(error: StepError) -> str:
-    fields = ("message", "sqlstate", "detail", "hint", "context", "node")
-    told = {name: getattr(error, name) for name in fields}
+    told = {name: getattr(error, name) for name in _ERROR_FIELDS}
     return json.dumps({k: v for k, v in told.items() if v is not None}, ensure_ascii=False)
 
 

@@ -164,10 +164,14 @@ class Worker:
             "_fail_1": ("integer", "text", "json"),
             "_open_1": ("integer", "text", "integer", "text", "interval", "text"),
             "_close_1": ("json", "json", "text[]", "json", "json"),
+            "_retry_1": (
+                "integer", "text", "integer", "text", "bigint", "interval", "boolean", "json",
+            ),
+            "_expire_1": ("json",),
             "_next_1": ("json",),
             "_fire_1": ("json",),
             "_take_1": ("text",),
-        }[function]
+        }[function]  # fmt: skip
         arguments = "".join(f", %(m{k})s::{kind}" for k, kind in enumerate(types))
         params = {
             "id": self.instance,

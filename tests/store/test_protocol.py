@@ -240,12 +240,12 @@ def test_every_enclosing_scope_must_be_open(arena: Arena, closed: int) -> None:
     assert worker.refused("_take_1", frames, "go") == "WF002"
 
 
-def test_an_inner_race_that_opens_while_the_outer_closes_ends_with_it(arena: Arena) -> None:
+def test_a_wait_that_opens_while_the_race_around_it_closes_ends_with_it(arena: Arena) -> None:
     inner = arena.claimed()
     outer = arena.other(inner)
     assert inner.open((), 1) is None
     inner.session.execute("BEGIN")
-    assert inner.open((ROOT,), 3) is None
+    assert inner.open((ROOT,), 3, kind="SIGNAL", signal="go") is None
     close = outer.send(*outer.closing((ROOT,)))
     arena.wait_blocked(outer.session)
     inner.session.execute("COMMIT")
@@ -275,17 +275,87 @@ def test_a_scope_closes_once(arena: Arena) -> None:
     assert arena.ends(second) == "WF002"
 
 
-def test_closing_ends_the_waits_below_and_nothing_else(arena: Arena) -> None:
+@pytest.mark.parametrize("ends", ["close", "win", "expire"])
+def test_a_scope_that_ends_ends_the_waits_inside_and_nothing_else(arena: Arena, ends: str) -> None:
     worker = arena.claimed()
     loop, deeper = Frame(2), Frame(5, ".0")
-    assert worker.open((), 1, last=9) is None
-    assert worker.open((ROOT,), 2, last=8) is None
-    assert worker.open((ROOT, loop), 5, ".0", last=7) is None
+    assert worker.open((), 1, last=9, delay="-1 s") is None
+    assert worker.open((ROOT,), 2, last=8, kind="LOOP") is None
+    assert worker.open((ROOT, loop), 5, ".0", last=6, kind="RACE") is None
     assert worker.finish((ROOT, loop, deeper), 6, ".0") is None
-    assert worker.open((), 10, last=12) is None  # beside the race
-    assert worker.close((ROOT,)) is None
-    assert arena.rows(worker.instance, "o") == [(10, "")]
-    assert arena.rows(worker.instance, "d") == [(1, ""), (6, ".0")]
+    assert worker.open((ROOT, loop), 7, ".0", last=7, kind="SLEEP") is None
+    assert worker.open((ROOT,), 8, "!~1", last=8, kind="SIGNAL", signal="go") is None
+    assert worker.open((), 10, last=10, kind="SLEEP") is None  # beside the scope
+    if ends == "close":
+        assert worker.close((ROOT,)) is None
+    elif ends == "win":
+        assert worker.refused(*worker.finishing((ROOT,), 9, decides="r", winner=1)) is None
+    else:
+        assert worker.call("_expire_1", (ROOT,), '{"message":"late","sqlstate":"57014"}')
+    assert arena.rows(worker.instance, "o") == [(2, ""), (5, ".0"), (8, "!~1"), (10, "")]
+    done = {"close": [(1, "")], "win": [(1, "")], "expire": []}[ends]
+    assert arena.rows(worker.instance, "d")[: len(done) + 1] == [*done, (6, ".0")]
+
+
+# --- attempts ---
+
+_FAILURE = '{"message":"failed","sqlstate":"40001"}'
+
+
+def test_the_next_attempt_takes_away_the_rows_of_the_last_and_no_others(arena: Arena) -> None:
+    worker = arena.claimed()
+    assert worker.finish((), 11, "~0") is None
+    for inside in ("~0", "~0.1", "~0:2", "~0!~0", "~0~1"):
+        assert worker.finish((), 3, inside) is None
+    assert worker.finish((), 3, "~01") is None
+    worker.call("_retry_1", (), 2, "", 9, "RETRY", 0, "1 s", False, _FAILURE)
+    assert arena.rows(worker.instance, "d") == [(3, "~01"), (11, "~0")]
+    first = Frame(2, "", 1)
+    assert worker.finish((first,), 3, "~1") is None
+    assert worker.finish((first,), 3, "~10") is None
+    worker.call("_retry_1", (), 2, "", 9, "RETRY", 1, "1 s", True, _FAILURE)
+    assert arena.rows(worker.instance, "d") == [(3, "~01"), (3, "~10"), (11, "~0")]
+
+
+def test_an_attempt_that_is_over_cannot_commit_nor_count_on(arena: Arena) -> None:
+    worker = arena.claimed()
+    late = arena.other(worker)
+    arguments = "", 9, "RETRY"
+    worker.call("_retry_1", (), 2, *arguments, 0, "0 s", False, _FAILURE)
+    assert late.refused("_retry_1", (), 2, *arguments, 0, "0 s", False, _FAILURE) == "WF002"
+    worker.call("_retry_1", (), 2, *arguments, 1, "0 s", False, _FAILURE)
+    assert late.finish((Frame(2, "", 1),), 3, "~1") == "WF002"
+    assert late.refused("_retry_1", (), 2, *arguments, 1, "0 s", False, _FAILURE) == "WF002"
+    assert worker.finish((Frame(2, "", 2),), 3, "~2") is None
+
+
+def test_jitter_keeps_at_least_half_of_a_pause(arena: Arena) -> None:
+    seconds = []
+    for _ in range(20):
+        worker = arena.claimed()
+        worker.call("_retry_1", (), 2, "", 9, "RETRY", 0, "100 s", True, _FAILURE)
+        seconds.append(
+            arena.ask(
+                "SELECT extract(epoch FROM due - at)::float FROM df._checkpoints"
+                " WHERE instance_id = %s",
+                worker.instance,
+            )
+        )
+    assert all(49 < pause <= 100 for pause in seconds)
+    assert len(set(seconds)) > 1
+
+
+def test_a_deadline_never_passes_early_and_passes_once(arena: Arena) -> None:
+    worker = arena.claimed()
+    assert worker.open((), 1, delay="1 h") is None
+    assert worker.call("_expire_1", (ROOT,), _FAILURE) is False
+    assert worker.finish((ROOT,), 2) is None
+    assert worker.open((), 3, delay="-1 s") is None
+    late = arena.other(worker)
+    assert worker.call("_expire_1", (Frame(3),), _FAILURE) is True
+    assert late.refused("_expire_1", (Frame(3),), _FAILURE) == "WF002"
+    assert late.finish((Frame(3),), 4) == "WF002"
+    assert arena.rows(worker.instance, "f") == [(3, "")]
 
 
 # --- rounds ---

@@ -4,10 +4,11 @@
 -- While it runs, rows of df._checkpoints record what happened, keyed by (instance, node, path):
 --   status 'd'  the node is done,   result holds its outcome
 --   status 'f'  the node failed,    error holds why
---   status 'o'  the node is an open frame: a scope or a wait in progress (RACE LOOP SLEEP SIGNAL ...)
+--   status 'o'  the node is an open frame: a scope or a wait in progress (RACE LOOP RETRY SLEEP ...)
 -- node is the preorder number of the node in the graph (root 1; children in the order condition,
--- left, right, extra). path is '' outside loops; every enclosing LOOP appends '.k' for its round k.
--- What can be derived from these (THEN, IF, JOIN, names, a node's status) is not stored.
+-- left, right, extra). path is '' in a straight line; what repeats or unwinds around the node adds
+-- to it. What can be derived from these (THEN, IF, JOIN, CATCH, SAGA, names, a node's status, and
+-- which undos and cleanups are owed) is not stored.
 --
 -- Who writes: a worker that holds the instance, which means that its token stands in the row.
 -- Every write of a step locks the instance row FOR SHARE by its token, then each enclosing open
@@ -17,6 +18,11 @@
 --
 -- Users hold no right on these tables but INSERT on a few columns (see grants); they read through
 -- security_barrier views that filter on their role.
+
+-- The time that timers, schedules and starts go by: the server's. Everything that is due is due by
+-- this function, so the owner can put another in its place, as tests do to come to next month.
+CREATE FUNCTION df._clock() RETURNS timestamptz
+LANGUAGE sql VOLATILE AS $$ SELECT pg_catalog.clock_timestamp() $$;
 
 CREATE TABLE df._instances (
     seq           bigint GENERATED ALWAYS AS IDENTITY (MINVALUE 0 START 268435456 MAXVALUE 4294967295 CYCLE),
@@ -37,7 +43,7 @@ CREATE TABLE df._instances (
             'pending',      -- -> running, cancelled
             'running',      -- -> completed, failed, cancelled
             'completed', 'failed', 'cancelled')),
-    ready_at      timestamptz DEFAULT clock_timestamp(),  -- claimable from then on; 'infinity': only a signal
+    ready_at      timestamptz DEFAULT df._clock(),  -- claimable from then on; 'infinity': only a signal
     owner         uuid,                            -- the worker that holds it
     token         uuid,                            -- random per claim: proof of holding
     -- a flood of one label or database is kept apart from the others of its role: see df._claim_1
@@ -55,6 +61,7 @@ CREATE TABLE df._instances (
     completed_at  timestamptz,
     result        json,
     error         json,                            -- {"message", "sqlstate", "detail", "node", ...}
+    ending        json,                            -- cancelled for that reason, but cleanups or undos are owed
     CHECK ((owner IS NULL) = (token IS NULL)),
     -- nothing can get lost: a live instance is held, or ready at a time, or paused; an ended one is
     -- none of these
@@ -73,13 +80,13 @@ CREATE UNIQUE INDEX _instances_key ON df._instances (submitted_by, key) WHERE ke
 CREATE TABLE df._checkpoints (
     instance_id  text COLLATE "C" NOT NULL,
     node         integer NOT NULL,
-    path         text COLLATE "C" NOT NULL DEFAULT '',
+    path         text COLLATE "C" NOT NULL DEFAULT '',  -- rounds, items, attempts, unwinding: see 0011
     status       "char" NOT NULL CHECK (status IN (
-        'o',    -- -> d, f, or deleted with the scope around it
+        'o',    -- -> d, f, or deleted with the scope around it; RETRY and FINALLY stay
         'd', 'f')),
     last         integer,            -- frames: the last node of the subtree
     kind         text,               -- frames: the node type
-    n            bigint NOT NULL DEFAULT 0,   -- frames: the current round
+    n            bigint NOT NULL DEFAULT 0,   -- frames: the current round or attempt
     due          timestamptz,        -- frames: when the timer fires, fixed at opening
     signal       text,               -- frames: the signal that is awaited
     names        json,               -- loop frames: bindings that later nodes still read
@@ -88,7 +95,7 @@ CREATE TABLE df._checkpoints (
     exact        text[],             -- the rows as record text, when they are referred to
     error        json,
     attempt      integer,
-    began        timestamptz NOT NULL DEFAULT statement_timestamp(),  -- a step is one statement
+    began        timestamptz NOT NULL DEFAULT now(),    -- a step is one transaction
     at           timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (instance_id, node, path)
 );
@@ -139,7 +146,7 @@ CREATE TABLE df._engines (
 -- and drops the row. who is a default that the user cannot name, so SECURITY DEFINER callers and
 -- SET ROLE come out right.
 CREATE TABLE df._commands (
-    verb         text NOT NULL,                    -- cancel, signal, setvar, unsetvar, clearvars
+    verb         text NOT NULL,                    -- cancel, signal, pause, resume, setvar, unsetvar, clearvars
     instance_id  text,
     name         text,
     payload      text,

@@ -82,7 +82,7 @@ BEGIN
     ELSIF NOT isfinite(NEW.start_at) THEN
         RAISE EXCEPTION 'start_at must be finite, got "%"', NEW.start_at USING ERRCODE = '22023';
     END IF;
-    NEW.ready_at := greatest(NEW.start_at, clock_timestamp());
+    NEW.ready_at := greatest(NEW.start_at, df._clock());
     IF NOT df._is_plain_graph(NEW.graph) THEN
         PERFORM df._check_graph(NEW.graph);
     END IF;
@@ -96,7 +96,9 @@ BEGIN
         END IF;
     END IF;
     SELECT r.rolcanlogin, r.rolsuper,
-        (SELECT json_object_agg(v.name, v.value ORDER BY v.name) FROM df._vars v WHERE v.owner = NEW.submitted_by)
+        CASE WHEN NEW.rerun_of IS NULL THEN (SELECT json_object_agg(v.name, v.value ORDER BY v.name)
+                FROM df._vars v WHERE v.owner = NEW.submitted_by)
+            ELSE NEW.vars END
     INTO v_login, v_super, NEW.vars
     FROM pg_roles r WHERE r.oid = NEW.submitted_by;
     IF NOT v_login THEN
@@ -157,8 +159,16 @@ EXCEPTION WHEN invalid_text_representation THEN
     RETURN to_json(p_text);
 END $$;
 
+-- Whether something in a graph may be owed when it ends early.
+CREATE FUNCTION df._unwinds(p_graph json) RETURNS boolean
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT jsonb_path_exists(p_graph::jsonb, '$.** ? (@.node_type == "FINALLY" || @.node_type == "COMPENSATE")')
+$$;
+
 CREATE FUNCTION df._do_cancel(p_who regrole, p_instance text, p_reason text) RETURNS void
 LANGUAGE plpgsql AS $$
+DECLARE
+    v_reason json := json_build_object('message', p_reason, 'sqlstate', '57014');
 BEGIN
     IF current_setting('durproxy.instance', true) = p_instance THEN
         RAISE EXCEPTION 'df.cancel() of its own instance cannot be called inside a workflow' USING ERRCODE = '55000',
@@ -167,11 +177,21 @@ BEGIN
     -- waits for the steps that are committing; none can commit after it
     UPDATE df._instances i
     SET status = 'cancelled', owner = NULL, token = NULL, ready_at = NULL,
-        completed_at = clock_timestamp(), updated_at = clock_timestamp(),
-        error = json_build_object('message', p_reason, 'sqlstate', '57014')
-    WHERE i.id = p_instance AND i.submitted_by = p_who AND i.status IN ('pending', 'running');
+        completed_at = clock_timestamp(), updated_at = clock_timestamp(), error = v_reason
+    WHERE i.id = p_instance AND i.submitted_by = p_who AND i.ending IS NULL
+      AND (i.status = 'pending' OR i.status = 'running' AND NOT df._unwinds(i.graph));
     IF FOUND THEN
         PERFORM df._notify('c:' || p_instance);
+        RETURN;
+    END IF;
+    -- the same, but whoever claims it next does what is owed before it ends
+    UPDATE df._instances i
+    SET ending = v_reason, owner = NULL, token = NULL, ready_at = df._clock(), paused = NULL,
+        updated_at = clock_timestamp()
+    WHERE i.id = p_instance AND i.submitted_by = p_who AND i.ending IS NULL AND i.status = 'running';
+    IF FOUND THEN
+        PERFORM df._notify('c:' || p_instance);
+        PERFORM df._notify('w');
     ELSIF NOT EXISTS (SELECT 1 FROM df._instances i WHERE i.id = p_instance AND i.submitted_by = p_who) THEN
         RAISE EXCEPTION 'instance "%" not found or access denied', p_instance USING ERRCODE = '42704';
     END IF;
@@ -233,6 +253,10 @@ BEGIN
             PERFORM df._do_cancel(NEW.who, NEW.instance_id, coalesce(NEW.payload, 'Cancelled by user'));
         WHEN 'signal' THEN
             PERFORM df._do_signal(NEW.who, NEW.instance_id, NEW.name, NEW.payload);
+        WHEN 'pause' THEN
+            PERFORM df._do_pause(NEW.who, NEW.instance_id, NEW.payload);
+        WHEN 'resume' THEN
+            PERFORM df._do_resume(NEW.who, NEW.instance_id);
         WHEN 'setvar', 'unsetvar', 'clearvars' THEN
             PERFORM df._do_variable(NEW.who, NEW.verb, NEW.name, NEW.payload);
         ELSE
@@ -442,6 +466,6 @@ LANGUAGE sql IMMUTABLE AS $$
     SELECT ARRAY[
         'USAGE ON SCHEMA df, df_held',
         'SELECT ON df._own, df._own_listed, df._own_executions, df._own_nodes, df._own_outcomes, df._described_nodes, df.instances, df.nodes, df.vars, df._worker_epoch, df._public_settings',
-        'INSERT (graph, label, database, key, start_at) ON df._own',
+        'INSERT (graph, label, database, key, start_at, rerun_of, rerun_from) ON df._own',
         'INSERT (verb, instance_id, name, payload) ON df._commands']
 $$;

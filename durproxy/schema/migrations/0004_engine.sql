@@ -16,9 +16,9 @@
 
 CREATE FUNCTION df._load_1(p_instances text[])
 RETURNS TABLE (instance_id text, node integer, path text, status "char", n bigint, due timestamptz,
-    names json, result json, types json, exact text[], error json)
+    names json, result json, types json, exact text[], error json, at timestamptz)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
-    SELECT c.instance_id, c.node, c.path, c.status, c.n, c.due, c.names, c.result, c.types, c.exact, c.error
+    SELECT c.instance_id, c.node, c.path, c.status, c.n, c.due, c.names, c.result, c.types, c.exact, c.error, c.at
     FROM df._checkpoints c WHERE c.instance_id = ANY (p_instances)
 $$;
 
@@ -80,7 +80,7 @@ BEGIN
     END IF;
     v_result := pg_catalog.concat('{"rows":[', v_rows, '],"row_count":', v_count, '}');
     v_done := df._finish_1(p_instance, p_token, p_nodes, p_paths, p_rounds, p_node, p_path,
-        v_result::pg_catalog.json, p_types, v_exact, p_decides, p_winner);
+        v_result::pg_catalog.json, p_types, v_exact, p_decides, p_winner, pg_catalog.now());
     IF p_back THEN
         RETURN pg_catalog.json_build_array(v_result, v_exact);
     END IF;
@@ -115,38 +115,45 @@ END $$;
 
 -- Any role may call this one: it is the random token of the claim that gives the right.
 -- p_decides: NULL, 'e' the step ends its instance, 'r' it wins the innermost race, p_winner.
+-- p_began: when the step began, where that can still be undone: one that began after its instance
+-- was paused is refused (WF005).
 -- lock_timeout: of frames that another branch is about to close while that branch waits for us.
 CREATE FUNCTION df._finish_1(
     p_instance text, p_token uuid, p_nodes integer[], p_paths text[], p_rounds bigint[],
     p_node integer, p_path text, p_result json, p_types json, p_exact text[],
-    p_decides "char", p_winner integer)
+    p_decides "char", p_winner integer, p_began timestamptz DEFAULT NULL)
 RETURNS void LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET lock_timeout = '500ms' AS $$
 DECLARE
     v_frames integer := coalesce(cardinality(p_nodes), 0);
     v_last integer;
+    v_paused timestamptz;
 BEGIN
     IF v_frames = 0 AND p_decides IS NULL THEN
         -- most steps: what stands below, in one statement; what went wrong is told below
         INSERT INTO df._checkpoints (instance_id, node, path, status, result, types, exact)
         SELECT p_instance, p_node, p_path, 'd', p_result, p_types, p_exact
         FROM (SELECT FROM df._instances i
-              WHERE i.id = p_instance AND i.token = p_token FOR SHARE SKIP LOCKED) AS held
+              WHERE i.id = p_instance AND i.token = p_token AND i.paused IS NULL FOR SHARE SKIP LOCKED) AS held
         ON CONFLICT DO NOTHING;
         IF FOUND THEN
             RETURN;
         END IF;
     END IF;
     IF p_decides = 'e' THEN
-        PERFORM 1 FROM df._instances i
+        SELECT CASE WHEN i.paused IS NOT NULL THEN i.updated_at END INTO v_paused FROM df._instances i
         WHERE i.id = p_instance AND i.token = p_token FOR NO KEY UPDATE SKIP LOCKED;
     ELSE
-        PERFORM 1 FROM df._instances i
+        SELECT CASE WHEN i.paused IS NOT NULL THEN i.updated_at END INTO v_paused FROM df._instances i
         WHERE i.id = p_instance AND i.token = p_token FOR SHARE SKIP LOCKED;
     END IF;
     IF NOT FOUND THEN  -- as patient as the step has taken: all of its work hangs on this
         PERFORM df._await_hold_1(p_instance, p_token,
             greatest('1 s', clock_timestamp() - statement_timestamp()), coalesce(p_decides = 'e', false));
+        v_paused := (SELECT i.updated_at FROM df._instances i WHERE i.id = p_instance AND i.paused IS NOT NULL);
+    END IF;
+    IF v_paused < p_began THEN
+        RAISE EXCEPTION 'instance "%" is paused', p_instance USING ERRCODE = 'WF005';
     END IF;
     IF p_decides = 'e' THEN
         UPDATE df._instances i
@@ -174,9 +181,7 @@ BEGIN
         IF NOT FOUND THEN
             RAISE EXCEPTION 'the scope of this step has ended' USING ERRCODE = 'WF002';
         END IF;
-        DELETE FROM df._checkpoints c
-        WHERE c.instance_id = p_instance AND c.node > p_nodes[v_frames] AND c.node <= v_last AND c.status = 'o'
-          AND (c.path = p_paths[v_frames] OR starts_with(c.path, p_paths[v_frames] || '.'));
+        PERFORM df._end_waits_1(p_instance, p_nodes[v_frames], v_last, p_paths[v_frames]);
     END IF;
     INSERT INTO df._checkpoints (instance_id, node, path, status, result, types, exact)
     VALUES (p_instance, p_node, p_path, 'd', p_result, p_types, p_exact)
@@ -186,228 +191,21 @@ BEGIN
     END IF;
 END $$;
 
+-- p_seconds: how long the attempt has taken.
 CREATE FUNCTION df._fail_1(
     p_instance text, p_token uuid, p_nodes integer[], p_paths text[], p_rounds bigint[],
-    p_node integer, p_path text, p_error json)
+    p_node integer, p_path text, p_error json, p_seconds double precision DEFAULT NULL)
 RETURNS void LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
 BEGIN
     PERFORM df._hold_1(p_instance, p_token, p_nodes, p_paths, p_rounds);
+    PERFORM df._attempted_1(p_instance, p_node, p_path, p_error, p_seconds);
     INSERT INTO df._checkpoints (instance_id, node, path, status, error)
     VALUES (p_instance, p_node, p_path, 'f', p_error)
     ON CONFLICT DO NOTHING;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'node % of instance "%" has finished before', p_node, p_instance USING ERRCODE = 'WF003';
     END IF;
-END $$;
-
--- ---------------------------------------------------------------------------------------------
--- Frames: scopes and waits
-
--- The row of an instance was not to be had at once: it is not this worker's any more (WF001), or
--- somebody is about to change it: a step that commits, a user's open transaction with df.cancel in
--- it. Who waits for a lock can be part of a deadlock, and then Postgres may end the user's side, so
--- this one looks again and again instead, and gives way (55P03) as soon as anybody waits for it.
-CREATE FUNCTION df._await_hold_1(p_instance text, p_token uuid, p_patience interval, p_change boolean)
-RETURNS void LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
-DECLARE
-    v_until timestamptz := clock_timestamp() + p_patience;
-    v_pause double precision := 0.002;
-BEGIN
-    LOOP
-        PERFORM 1 FROM df._instances i WHERE i.id = p_instance AND i.token = p_token;
-        IF NOT FOUND THEN
-            RAISE EXCEPTION 'instance "%" is not held by this worker any more', p_instance USING ERRCODE = 'WF001';
-        END IF;
-        IF clock_timestamp() > v_until OR EXISTS (
-            SELECT 1 FROM pg_locks w WHERE NOT w.granted AND pg_backend_pid() = ANY (pg_blocking_pids(w.pid)))
-        THEN
-            RAISE EXCEPTION 'instance "%" is locked by another transaction', p_instance USING ERRCODE = '55P03';
-        END IF;
-        PERFORM pg_sleep(v_pause);
-        v_pause := least(v_pause * 1.5, 0.05);
-        IF p_change THEN
-            PERFORM 1 FROM df._instances i
-            WHERE i.id = p_instance AND i.token = p_token FOR NO KEY UPDATE SKIP LOCKED;
-        ELSE
-            PERFORM 1 FROM df._instances i
-            WHERE i.id = p_instance AND i.token = p_token FOR SHARE SKIP LOCKED;
-        END IF;
-        EXIT WHEN FOUND;
-    END LOOP;
-END $$;
-
-CREATE FUNCTION df._hold_1(p_instance text, p_token uuid, p_nodes integer[], p_paths text[], p_rounds bigint[])
-RETURNS void LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
-BEGIN
-    PERFORM 1 FROM df._instances i
-    WHERE i.id = p_instance AND i.token = p_token FOR SHARE SKIP LOCKED;
-    IF NOT FOUND THEN
-        PERFORM df._await_hold_1(p_instance, p_token, '100 ms', false);
-    END IF;
-    FOR k IN 1 .. coalesce(cardinality(p_nodes), 0) LOOP
-        PERFORM 1 FROM df._checkpoints f
-        WHERE f.instance_id = p_instance AND f.node = p_nodes[k] AND f.path = p_paths[k]
-          AND f.status = 'o' AND f.n = p_rounds[k] FOR SHARE;
-        IF NOT FOUND THEN
-            RAISE EXCEPTION 'the scope of this step has ended' USING ERRCODE = 'WF002';
-        END IF;
-    END LOOP;
-END $$;
-
--- Opens a frame and fixes its due time; a frame that is there already stays as it is.
-CREATE FUNCTION df._open_1(
-    p_instance text, p_token uuid, p_nodes integer[], p_paths text[], p_rounds bigint[],
-    p_node integer, p_path text, p_last integer, p_kind text, p_delay interval, p_signal text)
-RETURNS timestamptz LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
-DECLARE
-    v_status "char";
-    v_due timestamptz := clock_timestamp() + p_delay;
-BEGIN
-    PERFORM df._hold_1(p_instance, p_token, p_nodes, p_paths, p_rounds);
-    INSERT INTO df._checkpoints (instance_id, node, path, status, last, kind, due, signal)
-    VALUES (p_instance, p_node, p_path, 'o', p_last, p_kind, v_due, p_signal)
-    ON CONFLICT DO NOTHING;
-    IF NOT FOUND THEN
-        SELECT c.status, c.due INTO v_status, v_due FROM df._checkpoints c
-        WHERE c.instance_id = p_instance AND c.node = p_node AND c.path = p_path;
-        IF v_status <> 'o' THEN
-            RAISE EXCEPTION 'node % of instance "%" has finished before', p_node, p_instance USING ERRCODE = 'WF003';
-        END IF;
-    END IF;
-    RETURN v_due;
-END $$;
-
-CREATE FUNCTION df._close_1(
-    p_instance text, p_token uuid, p_nodes integer[], p_paths text[], p_rounds bigint[],
-    p_result json, p_types json, p_exact text[], p_error json, p_names json)
-RETURNS void LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
-DECLARE
-    v_frame integer := cardinality(p_nodes);
-    v_path text := p_paths[v_frame];
-    v_last integer;
-BEGIN
-    PERFORM df._hold_1(p_instance, p_token, p_nodes[: v_frame - 1], p_paths[: v_frame - 1], p_rounds[: v_frame - 1]);
-    UPDATE df._checkpoints f
-    SET status = CASE WHEN p_error IS NULL THEN 'd' ELSE 'f' END, result = p_result, types = p_types,
-        exact = p_exact, error = p_error, names = p_names, signal = NULL, at = clock_timestamp()
-    WHERE f.instance_id = p_instance AND f.node = p_nodes[v_frame] AND f.path = v_path
-      AND f.status = 'o' AND f.n = p_rounds[v_frame]
-    RETURNING f.last INTO v_last;
-    IF NOT FOUND THEN
-        RAISE EXCEPTION 'the scope of this step has ended' USING ERRCODE = 'WF002';
-    END IF;
-    DELETE FROM df._checkpoints c
-    WHERE c.instance_id = p_instance AND c.node > p_nodes[v_frame] AND c.node <= v_last AND c.status = 'o'
-      AND (c.path = v_path OR starts_with(c.path, v_path || '.'));
-END $$;
-
--- The next round of a loop: its frame goes on by one, and the finished round's rows go away.
--- p_result: what that round came to, of a loop that is the whole graph; a trigger keeps it.
-CREATE FUNCTION df._next_1(
-    p_instance text, p_token uuid, p_nodes integer[], p_paths text[], p_rounds bigint[], p_names json,
-    p_result json DEFAULT NULL)
-RETURNS void LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
-DECLARE
-    v_frame integer := cardinality(p_nodes);
-    v_round text := p_paths[v_frame] || '.' || p_rounds[v_frame];
-    v_last integer;
-BEGIN
-    PERFORM df._hold_1(p_instance, p_token, p_nodes[: v_frame - 1], p_paths[: v_frame - 1], p_rounds[: v_frame - 1]);
-    UPDATE df._checkpoints f SET n = f.n + 1, names = p_names, result = p_result, at = clock_timestamp()
-    WHERE f.instance_id = p_instance AND f.node = p_nodes[v_frame] AND f.path = p_paths[v_frame]
-      AND f.status = 'o' AND f.n = p_rounds[v_frame]
-    RETURNING f.last INTO v_last;
-    IF NOT FOUND THEN
-        RAISE EXCEPTION 'the scope of this step has ended' USING ERRCODE = 'WF002';
-    END IF;
-    DELETE FROM df._checkpoints c
-    WHERE c.instance_id = p_instance AND c.node > p_nodes[v_frame] AND c.node <= v_last
-      AND (c.path = v_round OR starts_with(c.path, v_round || '.'));
-END $$;
-
--- A timer: closes its frame when the database's clock says that it is due; false: not yet.
-CREATE FUNCTION df._fire_1(
-    p_instance text, p_token uuid, p_nodes integer[], p_paths text[], p_rounds bigint[], p_result json)
-RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
-DECLARE
-    v_frame integer := cardinality(p_nodes);
-    v_due timestamptz;
-BEGIN
-    PERFORM df._hold_1(p_instance, p_token, p_nodes[: v_frame - 1], p_paths[: v_frame - 1], p_rounds[: v_frame - 1]);
-    SELECT f.due INTO v_due FROM df._checkpoints f
-    WHERE f.instance_id = p_instance AND f.node = p_nodes[v_frame] AND f.path = p_paths[v_frame]
-      AND f.status = 'o' FOR UPDATE;
-    IF NOT FOUND THEN
-        RAISE EXCEPTION 'the scope of this step has ended' USING ERRCODE = 'WF002';
-    END IF;
-    IF v_due > clock_timestamp() THEN
-        RETURN false;
-    END IF;
-    UPDATE df._checkpoints f SET status = 'd', result = p_result, at = clock_timestamp()
-    WHERE f.instance_id = p_instance AND f.node = p_nodes[v_frame] AND f.path = p_paths[v_frame];
-    RETURN true;
-END $$;
-
--- A wait for a signal: the oldest message closes its frame; past the due time nothing does, which
--- is a result too. NULL: neither yet.
-CREATE FUNCTION df._take_1(
-    p_instance text, p_token uuid, p_nodes integer[], p_paths text[], p_rounds bigint[], p_signal text)
-RETURNS json LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
-DECLARE
-    v_frame integer := cardinality(p_nodes);
-    v_due timestamptz;
-    v_data json;
-    v_found boolean;
-    v_result json;
-BEGIN
-    PERFORM df._hold_1(p_instance, p_token, p_nodes[: v_frame - 1], p_paths[: v_frame - 1], p_rounds[: v_frame - 1]);
-    SELECT f.due INTO v_due FROM df._checkpoints f
-    WHERE f.instance_id = p_instance AND f.node = p_nodes[v_frame] AND f.path = p_paths[v_frame]
-      AND f.status = 'o' FOR UPDATE;
-    IF NOT FOUND THEN
-        RAISE EXCEPTION 'the scope of this step has ended' USING ERRCODE = 'WF002';
-    END IF;
-    DELETE FROM df._signals s WHERE s.seq = (
-        SELECT o.seq FROM df._signals o WHERE o.instance_id = p_instance AND o.name = p_signal
-        ORDER BY o.seq LIMIT 1 FOR UPDATE SKIP LOCKED)
-    RETURNING s.data INTO v_data;
-    v_found := FOUND;
-    IF NOT v_found AND (v_due IS NULL OR v_due > clock_timestamp()) THEN
-        RETURN NULL;
-    END IF;
-    v_result := concat('{"signal_name":', to_json(p_signal), ',"timed_out":', to_json(NOT v_found),
-        ',"data":', coalesce(v_data, 'null'), '}')::json;
-    UPDATE df._checkpoints f SET status = 'd', signal = NULL, result = v_result, at = clock_timestamp()
-    WHERE f.instance_id = p_instance AND f.node = p_nodes[v_frame] AND f.path = p_paths[v_frame];
-    RETURN v_result;
-END $$;
-
--- The end of an instance that no step carried; the result may be that of a checkpoint.
-CREATE FUNCTION df._end_1(
-    p_instance text, p_token uuid, p_status text, p_result json, p_node integer, p_path text, p_error json)
-RETURNS void LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
-BEGIN
-    PERFORM 1 FROM df._instances i
-    WHERE i.id = p_instance AND i.token = p_token FOR NO KEY UPDATE SKIP LOCKED;
-    IF NOT FOUND THEN
-        PERFORM df._await_hold_1(p_instance, p_token, '100 ms', true);
-    END IF;
-    UPDATE df._instances i
-    SET status = p_status, owner = NULL, token = NULL, error = p_error,
-        result = coalesce(p_result, (SELECT c.result FROM df._checkpoints c
-            WHERE c.instance_id = p_instance AND c.node = p_node AND c.path = p_path)),
-        completed_at = clock_timestamp(),
-        updated_at = clock_timestamp()
-    WHERE i.id = p_instance;
 END $$;
 
 -- ---------------------------------------------------------------------------------------------

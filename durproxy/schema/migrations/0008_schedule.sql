@@ -66,29 +66,5 @@ END $$;
 -- The time that schedules are reckoned from: the database's.
 CREATE FUNCTION df._now_1() RETURNS timestamptz
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT clock_timestamp()
+    SELECT df._clock()
 $$;
-
--- Opens a frame that is due at a given time; a frame that is there already stays as it is.
-CREATE FUNCTION df._open_at_1(
-    p_instance text, p_token uuid, p_nodes integer[], p_paths text[], p_rounds bigint[],
-    p_node integer, p_path text, p_last integer, p_kind text, p_due timestamptz)
-RETURNS timestamptz LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
-DECLARE
-    v_status "char";
-    v_due timestamptz := p_due;
-BEGIN
-    PERFORM df._hold_1(p_instance, p_token, p_nodes, p_paths, p_rounds);
-    INSERT INTO df._checkpoints (instance_id, node, path, status, last, kind, due)
-    VALUES (p_instance, p_node, p_path, 'o', p_last, p_kind, v_due)
-    ON CONFLICT DO NOTHING;
-    IF NOT FOUND THEN
-        SELECT c.status, c.due INTO v_status, v_due FROM df._checkpoints c
-        WHERE c.instance_id = p_instance AND c.node = p_node AND c.path = p_path;
-        IF v_status <> 'o' THEN
-            RAISE EXCEPTION 'node % of instance "%" has finished before', p_node, p_instance USING ERRCODE = 'WF003';
-        END IF;
-    END IF;
-    RETURN v_due;
-END $$;

@@ -31,7 +31,7 @@ BEGIN
     END IF;
     v_it.takeovers := v_it.takeovers + p_attempt::integer;
     v_it.strikes := v_it.strikes + (p_attempt AND p_alone)::integer;
-    v_it.ready_at := clock_timestamp();
+    v_it.ready_at := df._clock();
     IF p_later THEN
         v_it.ready_at := v_it.ready_at + least(interval '30 s', interval '50 ms' * 2 ^ least(v_it.delays, 10));
         v_it.delays := v_it.delays + 1;
@@ -67,11 +67,11 @@ CREATE FUNCTION df._claim_1(
     p_engine uuid, p_room integer, p_fmt smallint, p_role oid, p_lane integer,
     p_roles oid[], p_rooms integer[], p_role_room integer, p_alone boolean)
 RETURNS TABLE (id text, token uuid, graph json, vars json, label text, role name, fresh boolean,
-    role_id oid, lane integer, next_ready timestamptz, database text)
+    role_id oid, lane integer, next_ready timestamptz, database text, ending json)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
 #variable_conflict use_column
 DECLARE
-    v_now timestamptz := clock_timestamp();
+    v_now timestamptz := df._clock();
     v_role regrole := p_role;
     v_lane integer := p_lane;
     v_ready timestamptz;
@@ -151,21 +151,21 @@ BEGIN
         RETURNING i.id, i.token, i.graph, i.vars, i.label,
             (SELECT r.rolname FROM pg_roles r WHERE r.oid = i.submitted_by), due.fresh,
             i.submitted_by::oid, i.lane::integer, NULL::timestamptz,
-            nullif(i.database, current_database());
+            nullif(i.database, current_database()), i.ending;
     END IF;
     RETURN QUERY SELECT NULL::text, NULL::uuid, NULL::json, NULL::json, NULL::text, NULL::name, v_is_full,
-        v_role::oid, v_lane, v_next, NULL::text;
+        v_role::oid, v_lane, v_next, NULL::text, NULL::json;
 END $$;
 
 -- The same for one instance, whatever its time: a signal has come for it.
 CREATE FUNCTION df._claim_one_1(p_engine uuid, p_instance text, p_fmt smallint)
 RETURNS TABLE (id text, token uuid, graph json, vars json, label text, role name, fresh boolean,
-    role_id oid, lane integer, next_ready timestamptz, database text)
+    role_id oid, lane integer, next_ready timestamptz, database text, ending json)
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
     WITH it AS MATERIALIZED (
         SELECT i.id, i.status = 'pending' AS fresh FROM df._instances i
         WHERE i.id = p_instance AND i.ready_at IS NOT NULL AND i.fmt <= p_fmt AND i.takeovers < 2
-          AND (i.status = 'running' OR i.ready_at <= clock_timestamp())
+          AND (i.status = 'running' OR i.ready_at <= df._clock())
         FOR NO KEY UPDATE SKIP LOCKED)
     UPDATE df._instances i
     SET owner = p_engine, token = gen_random_uuid(), ready_at = NULL, status = 'running',
@@ -173,7 +173,8 @@ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_s
     FROM it WHERE i.id = it.id
     RETURNING i.id, i.token, i.graph, i.vars, i.label,
         (SELECT r.rolname FROM pg_roles r WHERE r.oid = i.submitted_by), it.fresh,
-        i.submitted_by::oid, i.lane::integer, NULL::timestamptz, nullif(i.database, current_database())
+        i.submitted_by::oid, i.lane::integer, NULL::timestamptz, nullif(i.database, current_database()),
+        i.ending
 $$;
 
 -- What a dead worker held becomes claimable; its tokens are void from then on.
@@ -217,13 +218,13 @@ BEGIN
                 AND (SELECT count(*) FROM df._instances i WHERE i.owner = v_owner) = 1,
             true, p_trouble);
     END IF;
-    v_ready := greatest(p_ready, clock_timestamp());
+    v_ready := greatest(p_ready, df._clock());
     IF p_how = 'w' AND EXISTS (
         SELECT 1 FROM df._checkpoints f
         JOIN df._signals s ON s.instance_id = f.instance_id AND s.name = f.signal
         WHERE f.instance_id = p_instance AND f.status = 'o' AND f.signal IS NOT NULL)
     THEN
-        v_ready := clock_timestamp();
+        v_ready := df._clock();
     END IF;
     UPDATE df._instances i
     SET owner = NULL, token = NULL, updated_at = clock_timestamp(), trouble = NULL,
@@ -245,7 +246,7 @@ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_s
     freed AS (
         UPDATE df._instances i
         SET owner = NULL, token = NULL, updated_at = clock_timestamp(),
-            ready_at = CASE WHEN i.paused IS NULL THEN clock_timestamp() END
+            ready_at = CASE WHEN i.paused IS NULL THEN df._clock() END
         FROM mine WHERE i.id = mine.id RETURNING 1)
     SELECT count(*) FROM freed
 $$;
@@ -259,7 +260,7 @@ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_s
     freed AS (
         UPDATE df._instances i
         SET owner = NULL, token = NULL, updated_at = clock_timestamp(),
-            ready_at = CASE WHEN i.paused IS NULL THEN clock_timestamp() END
+            ready_at = CASE WHEN i.paused IS NULL THEN df._clock() END
         FROM mine WHERE i.id = mine.id RETURNING 1),
     gone AS (
         DELETE FROM df._engines e
@@ -288,7 +289,7 @@ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_s
             WHERE i.ready_at IS NOT NULL AND (i.submitted_by, i.lane) > (e.submitted_by, e.lane)
             ORDER BY i.submitted_by, i.lane, i.ready_at LIMIT 1) n
         WHERE e.pairs < 2000)
-    SELECT clock_timestamp(),
+    SELECT df._clock(),
         (SELECT min(e.ready_at) FROM earliest e),
         (SELECT json_agg(o) FROM (
             SELECT e.id, e.beat, a.pid IS NULL AS gone,
@@ -307,7 +308,7 @@ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_s
         (SELECT array_agg(i.id) FROM df._instances i WHERE i.owner = p_engine AND i.id <> ALL (p_held)),
         (SELECT array_agg(i.id) FROM df._instances i WHERE i.owner = p_engine AND i.paused IS NOT NULL),
         EXISTS (SELECT 1 FROM df._instances i
-                WHERE i.takeovers >= 2 AND i.ready_at IS NOT NULL AND i.ready_at <= clock_timestamp())
+                WHERE i.takeovers >= 2 AND i.ready_at IS NOT NULL AND i.ready_at <= df._clock())
 $$;
 
 CREATE FUNCTION df._forget_1(p_dead uuid) RETURNS void

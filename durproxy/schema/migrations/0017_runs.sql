@@ -55,14 +55,14 @@ BEGIN
         v_result := pg_catalog.concat('{"rows":[', v_rows, '],"row_count":', v_count, '}');
         IF k OPERATOR(pg_catalog.=) v_steps THEN
             v_finished := df._finish_1(p_instance, p_token, p_nodes, p_paths, p_rounds, p_node[k], p_path,
-                v_result::pg_catalog.json, p_types, v_exact, p_decides, p_winner);
+                v_result::pg_catalog.json, p_types, v_exact, p_decides, p_winner, pg_catalog.now());
             IF p_back THEN
                 p_sent := pg_catalog.json_build_array(v_result, v_exact);
             END IF;
             p_done := k;
         ELSE
             v_finished := df._finish_1(p_instance, p_token, p_nodes, p_paths, p_rounds, p_node[k], p_path,
-                v_result::pg_catalog.json, NULL, NULL, NULL, NULL);
+                v_result::pg_catalog.json, NULL, NULL, NULL, NULL, pg_catalog.now());
             COMMIT;
             p_done := k;
             EXIT WHEN pg_catalog.clock_timestamp() OPERATOR(pg_catalog.>) v_until;
