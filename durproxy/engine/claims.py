@@ -55,6 +55,7 @@ class Claims:
         self._begin = holding.begin
         self._held = holding.ids
         self._roles = holding.roles
+        self._pause = holding.pause
         self._found_suspects = found_suspects
         self._cut_off = cut_off
         self._room_of_role = _ROOM_PER_CONNECTION * settings.max_user_connections
@@ -217,6 +218,8 @@ class Claims:
         await self._follow(look)
 
     async def _follow(self, look: Look) -> None:
+        for instance in look.paused:
+            self._pause(instance)
         if not self.stopped:
             for instance in look.signalled:
                 await self.claim_one(instance)

@@ -134,6 +134,8 @@ class Worker:
                         nursery.start_soon(self._claim_signalled, instance)
                     elif kind == "c":
                         holding.cancel(instance)
+                    elif kind == "p":
+                        holding.pause(instance)
         except ConnectionLost as error:
             self._lose_life(error.message)
 

@@ -340,8 +340,8 @@ CREATE OR REPLACE FUNCTION df._usage_rights() RETURNS text[]
 LANGUAGE sql IMMUTABLE AS $$
     SELECT ARRAY[
         'USAGE ON SCHEMA df, df_held',
-        'SELECT ON df._own, df._own_listed, df._own_executions, df._own_nodes, df._own_outcomes, df._described_nodes, df.instances, df.nodes, df.vars, df._worker_epoch, df._public_settings',
-        'INSERT (graph, label, database, key, start_at) ON df._own',
+        'SELECT ON df._own, df._own_listed, df._own_executions, df._own_attempts, df._own_nodes, df._own_outcomes, df._described_nodes, df.instances, df.nodes, df.vars, df.waiting, df._worker_epoch, df._public_settings',
+        'INSERT (graph, label, database, key, start_at, rerun_of, rerun_from) ON df._own',
         'INSERT (verb, instance_id, name, payload) ON df._commands',
         'INSERT (verb, instance_id, name, payload, label, database, key, start_at) ON df._new',
         'SELECT (instance_id) ON df._new']
