@@ -86,7 +86,7 @@ DECLARE
         WHEN 'TRANSACTION' THEN 'a transaction' ELSE 'a cleanup' END;
 BEGIN
     RAISE EXCEPTION 'cannot run again from inside %', v_inside USING ERRCODE = '0A000',
-        DETAIL = format('Node "%s" belongs to %s of the %s "%s".', df._node_id(p_node.node), v_inside,
+        DETAIL = format('Node "%s" is inside the %s "%s".', df._node_id(p_node.node),
             p_parent.node_type, df._node_id(p_parent.node)),
         HINT = format('Run again from node "%s".', df._node_id(p_parent.node));
 END $$;
@@ -135,8 +135,9 @@ BEGIN
                          OR v_parent.node_type IN ('FINALLY', 'COMPENSATE') AND v_node.slot = 'right') THEN
             PERFORM df._refuse_from(p_nodes[p_from], v_parent);
         ELSIF v_inside AND v_gone THEN
-            PERFORM df._refuse_unreached(p_nodes[p_from], coalesce(v_before.node, v_parent.node),
-                EXISTS (SELECT 1 FROM unnest(v_undone) u WHERE u BETWEEN coalesce(v_before.node, u) AND coalesce(v_before.last, u)));
+            PERFORM df._refuse_unbuilt(p_nodes[p_from], (
+                SELECT min(u) FROM unnest(p_undone) u
+                WHERE u BETWEEN coalesce(v_before.node, v_parent.node) AND coalesce(v_before.last, v_parent.node)));
         END IF;
         v_kept[v_node.node] := CASE
             WHEN v_kept[v_parent.node] <> 'd' THEN v_kept[v_parent.node]
@@ -154,12 +155,13 @@ BEGIN
     RETURN v_kept;
 END $$;
 
-CREATE FUNCTION df._refuse_unreached(p_node df._seen, p_before integer, p_undone boolean) RETURNS void
+-- What a node builds on is not there, or not there any more: p_undone is the first of it.
+CREATE FUNCTION df._refuse_unbuilt(p_node df._seen, p_undone integer) RETURNS void
 LANGUAGE plpgsql AS $$
 BEGIN
-    IF p_undone THEN
+    IF p_undone IS NOT NULL THEN
         RAISE EXCEPTION 'what node "%" builds on has been undone', df._node_id(p_node.node) USING ERRCODE = '55000',
-            HINT = format('Run again from node "%s" or one before it.', df._node_id(p_before));
+            HINT = format('Run again from node "%s" or one before it.', df._node_id(p_undone));
     END IF;
     RAISE EXCEPTION 'node "%" has not been reached', df._node_id(p_node.node) USING ERRCODE = '55000',
         HINT = 'Without from_node it runs again from where it has stopped.';

@@ -158,7 +158,7 @@ SELECT df.await_instance(:'looped');
 --> completed
 SELECT df.rerun(:'looped', '00000006');
 --! 0A000: cannot run again from inside a round
---! detail: Node "00000006" belongs to a round of the LOOP "00000003".
+--! detail: Node "00000006" is inside the LOOP "00000003".
 --! hint: Run again from node "00000003".
 SELECT df.rerun(:'looped', '00000003') AS again \gset
 SELECT df.await_instance(:'again');
