@@ -67,4 +67,6 @@ def test_another_durable_function_gives_a_notice(client: psycopg.Connection) -> 
     client.add_notice_handler(lambda notice: notices.append(notice.message_primary or ""))
     first = value(client, NEW)
     assert value(client, NEW.replace("SELECT 1", "SELECT 2")) == first
-    assert notices == [f'key "k" belongs to instance "{first}", which runs another durable function']
+    assert notices == [
+        f'key "k" belongs to instance "{first}", which runs another durable function'
+    ]
