@@ -14,6 +14,7 @@ States of one instance's visit, for each claim anew:
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 
 import trio
 
@@ -22,8 +23,10 @@ from durproxy.engine.core.actions import EndsInstance, RunStep
 from durproxy.engine.core.graph import NodeType
 from durproxy.engine.core.states import StepError, StepResult
 from durproxy.engine.encoding import array_literal
+from durproxy.engine.inner_step import run_inner
 from durproxy.engine.sql_step import NOT_IN_A_TRANSACTION, run_step
-from durproxy.engine.step_text import ReadyStep, Shapes, StepFailure
+from durproxy.engine.sql_transaction import run_transaction
+from durproxy.engine.step_text import ReadyStep, SeveralStatements, Shapes, StepFailure
 from durproxy.engine.store import Claim, Store, lost_hold, types_json
 from durproxy.engine.trigger import passed
 
@@ -41,7 +44,8 @@ _RUN_RECEIVED = (
     "SELECT df._run_received_1($1::uuid, $2, $3::uuid, $4::integer, $5, $6, $7::boolean,"
     " $8::text[], $9::json, $10::text[])"
 )
-_RUN_BARE = "SELECT pg_temp._run_there_1($1, $2, $3::boolean, $4::text[])"
+_RECEIPT = "SELECT df._receipt_1($1::uuid, $2, $3::integer, $4, $5::text[])"
+_RECEIVE = "SELECT df._receive_1($1::uuid, $2, $3::uuid, $4::integer, $5, $6::json, $7::json)"
 _UNDEFINED = "42883"
 _NOT_NOW = frozenset(("55P03", "57014"))  # lock not available, statement timeout
 _FIRST_PAUSE = 0.05  # seconds
@@ -68,15 +72,11 @@ class AwaySteps:
 
         Raises StepFailure, LostHold, ConnectionLost; ServerError when it cannot be run now.
         """
-        if action.node.type is NodeType.TRANSACTION:
-            raise StepFailure(
-                StepError(
-                    "df.transaction() in another database is not supported", "0A000",
-                    hint="Put its statements into one step.", node=action.key.node,
-                )
-            )  # fmt: skip
         await self.prepare(connection)
-        return await run_step(connection, shapes, self._claim, action, self._attempt)
+        if action.node.type is not NodeType.TRANSACTION:
+            with suppress(SeveralStatements):
+                return await run_step(connection, shapes, self._claim, action, self._attempt)
+        return await run_transaction(connection, shapes, self._claim, action, self)
 
     async def prepare(self, connection: Connection) -> None:
         """Make the connection ready for what runs there."""
@@ -105,6 +105,34 @@ class AwaySteps:
         if closed is not None:
             code, message = closed
             raise StepFailure(StepError(message, code, node=action.key.node))
+
+    # --- the ending of a transaction of several statements ---
+
+    async def find(self, connection: Connection, action: RunStep) -> StepResult | None:
+        """The outcome that its receipt tells."""
+        if connection.functions == "pg_temp":
+            return None
+        assert self._visit is not None
+        copied = list(self._copied)
+        key = (str(action.key.node), action.key.path, array_literal(copied))
+        answer = await connection.run(_RECEIPT, (self._visit[0], self._claim.id, *key))
+        self._copied = [key for key in self._copied if key not in copied]
+        receipt = answer.one()[0]
+        return None if receipt is None else _received(receipt)
+
+    async def write(self, connection: Connection, action: RunStep, result: StepResult) -> None:
+        """Leave a receipt."""
+        if connection.functions == "pg_temp":
+            return
+        assert self._visit is not None
+        outcome = json.dumps([result.text, result.exact], ensure_ascii=False)
+        await connection.run(
+            _RECEIVE,
+            (
+                self._visit[0], self._claim.id, self._claim.token, str(action.key.node),
+                action.key.path, outcome, types_json(result.types),
+            ),
+        )  # fmt: skip
 
     # --- own ---
 
@@ -140,9 +168,9 @@ class AwaySteps:
         passed("step.before")
         try:
             if is_bare:
-                outcome, types = await self._run_bare(connection, ready), ready.types
+                result = await run_inner(connection, claim, ready)
             else:
-                outcome, types = await self._run_received(connection, action, ready)
+                result = await self._run_received(connection, action, ready)
         except ServerError as error:
             if error.code in NOT_IN_A_TRANSACTION and not ready.rows:
                 return await self._run_alone(connection, action, ready)
@@ -151,22 +179,11 @@ class AwaySteps:
                 return await self._attempt(connection, claim, action, ready)
             raise
         passed("step.after")
-        text, exact = outcome
-        return StepResult(text, types, None if exact is None else tuple(exact))
-
-    async def _run_bare(
-        self, connection: Connection, ready: ReadyStep
-    ) -> tuple[str, list[str] | None]:
-        values = (self._claim.id, ready.text, "t" if ready.rows else "f", ready.values)
-        answer = await connection.call(
-            "durproxy there", _RUN_BARE, values, lambda: passed("step.sent")
-        )
-        text, exact = json.loads(answer.one()[0] or "")
-        return text, exact
+        return result
 
     async def _run_received(
         self, connection: Connection, action: RunStep, ready: ReadyStep
-    ) -> tuple[tuple[str, list[str] | None], tuple[tuple[str, str], ...] | None]:
+    ) -> StepResult:
         assert self._visit is not None
         copied = list(self._copied)
         values = (
@@ -178,8 +195,7 @@ class AwaySteps:
             "durproxy received", _RUN_RECEIVED, values, lambda: passed("step.sent")
         )
         self._copied = [key for key in self._copied if key not in copied]
-        (text, exact), types = json.loads(answer.one()[0] or "")
-        return (text, exact), types and tuple((name, kind) for name, kind in types)
+        return _received(answer.one()[0] or "")
 
     async def _run_alone(
         self, connection: Connection, action: RunStep, ready: ReadyStep
@@ -190,3 +206,13 @@ class AwaySteps:
             raise StepFailure(StepError(message, "0A000", node=action.key.node))
         await connection.script(ready.plain)
         return StepResult(_NOTHING)
+
+
+def _received(receipt: str) -> StepResult:
+    """The outcome in a receipt: [[result, exact rows], types]."""
+    (text, exact), types = json.loads(receipt)
+    return StepResult(
+        text,
+        None if types is None else tuple((name, kind) for name, kind in types),
+        None if exact is None else tuple(exact),
+    )

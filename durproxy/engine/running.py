@@ -63,7 +63,7 @@ from durproxy.engine.pools import Pool
 from durproxy.engine.runs import RunsAhead
 from durproxy.engine.schedule import next_after
 from durproxy.engine.sql_transaction import run_transaction
-from durproxy.engine.step_text import Shapes, StepFailure
+from durproxy.engine.step_text import SeveralStatements, Shapes, StepFailure
 from durproxy.engine.store import Claim, Store
 from durproxy.engine.waits import Waits
 from durproxy.errors import (
@@ -370,7 +370,10 @@ class RunningInstance:
                 return await self._away.run(connection, self._shapes, action)
             if action.node.type is NodeType.TRANSACTION:
                 return await run_transaction(connection, self._shapes, self.claim, action)
-            return await self._ahead.run(connection, action)
+            try:
+                return await self._ahead.run(connection, action)
+            except SeveralStatements:
+                return await run_transaction(connection, self._shapes, self.claim, action)
         except ConnectionLost as error:
             raise SessionLost(error.message) from None
 

@@ -96,7 +96,7 @@ async def run_step(
                     continue
             if attempt == _ATTEMPTS or error.code not in _ROLLED_BACK:
                 told = stale if stale and error.code in _OTHER_FORM_REFUSED else error
-                raise StepFailure(_step_error(told, action, ready)) from None
+                raise StepFailure(step_error(told, action.key.node, ready)) from None
         await trio.sleep(0.01 * 2**attempt)
 
 
@@ -197,12 +197,12 @@ def _is_from_finish(error: ServerError) -> bool:
         return "PERFORM" in outermost
     if "_run_1" in outermost or "_runs_1" in outermost:
         return "EXECUTE" not in outermost and "COMMIT" not in outermost
-    return "_finish_1" in outermost
+    return "_finish_1" in outermost or "_receive_1" in outermost
 
 
-def _step_error(error: ServerError, action: RunStep, ready: ReadyStep | None) -> StepError:
+def step_error(error: ServerError, node: int, ready: ReadyStep | None) -> StepError:
+    """The error as the step's own, with the context of what the step itself called."""
     context = _users_context(error.context, ready) if ready else None
-    node = action.key.node
     return StepError(error.message, error.code, error.detail, error.hint, context, node)
 
 

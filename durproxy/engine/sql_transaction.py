@@ -1,8 +1,9 @@
-"""The TRANSACTION activity: several SQL steps, one outcome, one commit.
+"""Several statements, one outcome, one commit: a TRANSACTION node, or a step of several statements.
 
-The steps run one after the other in one transaction, which ends with the outcome's row and
-whatever it decides. A step sees what earlier ones have named; nothing of that is stored, so the
-whole either is there with its outcome, or runs again from its beginning.
+They run one after the other in one transaction, which ends with the outcome's row and whatever it
+decides. A node sees what earlier ones have named, and a statement's columns may be those of a table
+that an earlier one has made; nothing of that is stored, so the whole either is there with its
+outcome, or runs again from its beginning.
 
 What a failure means is told for a single step in `sql_step`; here it is always the whole that
 fails, runs again, or is looked for.
@@ -10,17 +11,26 @@ fails, runs again, or is looked for.
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import trio
 
 from durproxy.engine.connection import Connection, ServerError
 from durproxy.engine.core.actions import EndsInstance, RunStep
-from durproxy.engine.core.graph import Node, Use
+from durproxy.engine.core.graph import NodeType, Use
 from durproxy.engine.core.states import Key, StepError, StepResult
 from durproxy.engine.encoding import array_literal, frames_literals
 from durproxy.engine.inner_step import run_inner
-from durproxy.engine.session import UNKNOWN, clean_session
-from durproxy.engine.sql_step import raise_if_refused
-from durproxy.engine.step_text import Shapes, StepFailure, prepare_step
+from durproxy.engine.session import clean_session
+from durproxy.engine.sql_step import raise_if_refused, step_error
+from durproxy.engine.step_text import (
+    ReadyStep,
+    Shapes,
+    StepFailure,
+    prepare_shape,
+    rendered_step,
+    without_rows,
+)
 from durproxy.engine.store import Claim, decision_values, types_json
 from durproxy.engine.trigger import passed
 
@@ -33,17 +43,32 @@ _STALE = frozenset(("WF004", "42804", "42P10"))  # a remembered column is anothe
 _ATTEMPTS = 10
 
 
-async def run_transaction(
-    connection: Connection, shapes: Shapes, claim: Claim, action: RunStep
-) -> StepResult:
-    """Run all steps; the last one's result, as far as anything here reads it.
+class Ending(Protocol):
+    """How a transaction's outcome is written in it, and found again."""
 
+    async def find(self, connection: Connection, action: RunStep) -> StepResult | None:
+        """The outcome, if the transaction has been here before."""
+
+    async def write(self, connection: Connection, action: RunStep, result: StepResult) -> None:
+        """Write it, as part of the transaction."""
+
+
+async def run_transaction(
+    connection: Connection,
+    shapes: Shapes,
+    claim: Claim,
+    action: RunStep,
+    ending: Ending | None = None,
+) -> StepResult:
+    """Run all of it; the last one's result, as far as anything here reads it.
+
+    `ending`: where the outcome is not the checkpoint in this database; the result is whole then.
     Raises StepFailure, LostHold, ConnectionLost; ServerError when its outcome cannot be written.
     """
     attempt = 0
     while True:
         attempt += 1
-        running = _Transaction(connection, shapes, claim, action)
+        running = _Transaction(connection, shapes, claim, action, ending or Checkpointing(claim))
         try:
             return await running.run()
         except ServerError as error:
@@ -62,54 +87,89 @@ class _Transaction:
     """One attempt."""
 
     def __init__(
-        self, connection: Connection, shapes: Shapes, claim: Claim, action: RunStep
+        self,
+        connection: Connection,
+        shapes: Shapes,
+        claim: Claim,
+        action: RunStep,
+        ending: Ending,
     ) -> None:
         self._connection = connection
         self._shapes = shapes
         self._claim = claim
         self._action = action
+        self._ending = ending
         self._names = dict(action.environment)
-        self._at = action.node.branches[0]
-        self._plain = ""
+        self._at = action.node
+        self._ready: ReadyStep | None = None
 
     async def run(self) -> StepResult:
         action, connection = self._action, self._connection
         await clean_session(connection, self._claim)
-        connection.session_of = UNKNOWN
+        connection.session_of = self._claim.id  # cleaning now would take what was made before
         passed("step.before")
         await connection.script("BEGIN READ WRITE")
-        result = StepResult()
-        for node in action.node.branches:
-            result = await self._run(node)
-        await self._finish(result)
+        result = await self._ending.find(connection, action)
+        if result is None:
+            if action.node.type is NodeType.TRANSACTION:
+                result = await self._run_nodes()
+            else:
+                result = await self._run(action)
+            await self._ending.write(connection, action, result)
+        passed("step.sent")
+        await connection.script("COMMIT")
         passed("step.after")
-        connection.session_of = self._claim.id
+        if not isinstance(self._ending, Checkpointing):
+            return result
         is_read = bool(action.node.use) and action.decides != EndsInstance()
         return result if is_read else StepResult()
 
     def forget(self) -> bool:
         """What is remembered of the statement that failed; False when nothing was."""
-        return self._shapes.forget(self._plain)
+        return self._ready is not None and self._shapes.forget(self._ready.plain)
 
     def failure(self, error: ServerError) -> StepError:
-        return StepError(error.message, error.code, error.detail, error.hint, node=self._at.number)
+        return step_error(error, self._at.number, self._ready)
 
-    async def _run(self, node: Node) -> StepResult:
-        self._at = node
-        key = Key(node.number, self._action.key.path)
-        step = RunStep(key, self._action.scopes, node, self._names, None)
-        ready = await prepare_step(self._connection, self._shapes, self._claim, step)
-        self._plain = ready.plain
-        result = await run_inner(self._connection, self._claim, ready)
-        if node.use is not Use.NOBODY:
-            self._names |= dict.fromkeys(node.names, result)
+    async def _run_nodes(self) -> StepResult:
+        result = StepResult()
+        for node in self._action.node.branches:
+            self._at = node
+            key = Key(node.number, self._action.key.path)
+            result = await self._run(RunStep(key, self._action.scopes, node, self._names, None))
+            if node.use is not Use.NOBODY:
+                self._names |= dict.fromkeys(node.names, result)
         return result
 
-    async def _finish(self, result: StepResult) -> None:
-        action, claim = self._action, self._claim
+    async def _run(self, step: RunStep) -> StepResult:
+        connection, claim = self._connection, self._claim
+        shape, bound = rendered_step(claim, step)
+        if shape.last is not None:
+            self._ready = without_rows(shape.before, bound)
+            await run_inner(connection, claim, self._ready)
+            shape = shape.last
+        self._ready = None
+        ready = await prepare_shape(connection, self._shapes, claim, step, shape, bound)
+        self._ready = ready
+        return await run_inner(connection, claim, ready)
+
+
+class Checkpointing:
+    """The outcome is a checkpoint beside the effects: no second run gets as far as to commit."""
+
+    def __init__(self, claim: Claim) -> None:
+        self._claim = claim
+
+    async def find(self, connection: Connection, action: RunStep) -> StepResult | None:
+        """It is loaded with the instance: who holds that need not look."""
+        return None
+
+    async def write(self, connection: Connection, action: RunStep, result: StepResult) -> None:
+        """With what it decides."""
+        claim = self._claim
         types = result.types if action.node.use else None
         exact = result.exact if action.node.use else None
-        await self._connection.call(
+        await connection.call(
             "durproxy finish whole",
             _FINISH,
             (
@@ -118,8 +178,6 @@ class _Transaction:
                 None if exact is None else array_literal(exact), *decision_values(action.decides),
             ),
         )  # fmt: skip
-        passed("step.sent")
-        await self._connection.script("COMMIT")
 
 
 async def _roll_back(connection: Connection) -> None:

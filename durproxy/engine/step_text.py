@@ -64,6 +64,16 @@ class StepFailure(Exception):
         self.error = error
 
 
+class SeveralStatements(StepFailure):
+    """The last of a step's statements gives rows: what they are is known after the others only.
+
+    Whoever can runs them in a transaction of several calls, see `sql_transaction`.
+    """
+
+    def __init__(self, node: int) -> None:
+        super().__init__(StepError("several statements cannot stand here", "0A000", node=node))
+
+
 class Shapes:
     """The columns of statements, remembered for one role.
 
@@ -147,7 +157,21 @@ async def prepare_step(
 
     Raises StepFailure, and ServerError when the server refuses to describe the statement.
     """
-    shape, bound = _rendered(claim, action)
+    shape, bound = rendered_step(claim, action)
+    if shape.last is not None:
+        raise SeveralStatements(action.key.node)
+    return await prepare_shape(connection, shapes, claim, action, shape, bound)
+
+
+async def prepare_shape(
+    connection: Connection,
+    shapes: Shapes,
+    claim: Claim,
+    action: RunStep,
+    shape: StepShape,
+    bound: list[str | None],
+) -> ReadyStep:
+    """The same for a text that is rendered already, or a part of it."""
     columns: tuple[_Typed, ...] = ()
     if shape.kind not in (StepKind.COMMAND, StepKind.MULTI):
         columns = await shapes.of(connection, claim, shape.body)
@@ -158,7 +182,7 @@ def ready_step(
     connection: Connection, shapes: Shapes, claim: Claim, action: RunStep
 ) -> ReadyStep | None:
     """The same where nothing is to be asked: one statement whose columns are known, or None."""
-    shape, bound = _rendered(claim, action)
+    shape, bound = rendered_step(claim, action)
     if shape.kind is StepKind.COMMAND:
         return _ready(connection, shapes, action, shape, (), bound)
     columns = None if shape.kind is StepKind.MULTI else shapes.known(shape.body)
@@ -190,7 +214,16 @@ def _ready(
     return ReadyStep(shape.body, text, rows, records, values, types)
 
 
-def _rendered(claim: Claim, action: RunStep) -> tuple[StepShape, list[str | None]]:
+def without_rows(text: str, bound: list[str | None]) -> ReadyStep:
+    """Statements whose rows nobody reads."""
+    return ReadyStep(
+        text, text, rows=False, records=False, values=array_literal(bound) if bound else None,
+        types=None,
+    )  # fmt: skip
+
+
+def rendered_step(claim: Claim, action: RunStep) -> tuple[StepShape, list[str | None]]:
+    """What the step's text is, with places for values, and these. Raises StepFailure."""
     node = action.key.node
     try:
         text, bound = render(

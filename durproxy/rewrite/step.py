@@ -35,12 +35,17 @@ class StepKind(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class StepShape:
-    """A step's kind, and its text without trailing semicolons and comments."""
+    """A step's kind, and its text without trailing semicolons and comments.
+
+    Of several statements whose last one gives rows, ``before`` is the text of the others.
+    """
 
     kind: StepKind
     body: str
     statements: int = 1
     reason: str | None = None
+    before: str = ""
+    last: StepShape | None = None
 
 
 _CACHED_TEXTS: Final = 1024
@@ -93,11 +98,26 @@ def _classify(sql: str) -> StepShape:
     if reasons:
         return StepShape(StepKind.REFUSED, body, len(statements), reasons[0])
     if len(statements) > 1:
-        return StepShape(StepKind.MULTI, body, len(statements))
+        return _several(body, statements)
     into = _into_clause(statements[0].stmt)
     if into is not None:
         return StepShape(StepKind.COMMAND, _created_as(body, into))
     return StepShape(_kind(statements[0].stmt), body)
+
+
+def _several(body: str, statements: tuple[Tree, ...]) -> StepShape:
+    count = len(statements)
+    starts = [raw.stmt_location for raw in statements]
+    if any(_into_clause(raw.stmt) is not None for raw in statements):
+        ends = [*starts[1:], len(body)]
+        each = [_classify(body[start:end]) for start, end in zip(starts, ends, strict=True)]
+        before, last = ";\n".join(shape.body for shape in each[:-1]), each[-1]
+        body = f"{before};\n{last.body}"
+    else:
+        before, last = trimmed(body[: starts[-1]]), _classify(body[starts[-1] :])
+    if last.kind in (StepKind.QUERY, StepKind.ROWS):
+        return StepShape(StepKind.MULTI, body, count, before=before, last=last)
+    return StepShape(StepKind.MULTI, body, count)
 
 
 # workflows of one kind run the same texts again and again: values are not in them

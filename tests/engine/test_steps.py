@@ -245,6 +245,11 @@ def test_conditions_of_any_value(visitor: Visitor, condition: str, truth: bool) 
         ("SHOW bytea_output", '{"rows":[{"bytea_output":"hex"}],"row_count":1}'),
         ("DO $$ BEGIN PERFORM 1; END $$", '{"rows":[],"row_count":0}'),
         ("CREATE TABLE made (a int)", '{"rows":[],"row_count":0}'),
+        ("SELECT 1; SELECT 2.50 AS é", '{"rows":[{"é":"2.50"}],"row_count":1}'),
+        (
+            "CREATE TABLE made (a int); INSERT INTO made VALUES (1), (2)",
+            '{"rows":[],"row_count":2}',
+        ),
     ],
 )
 def test_results_to_the_letter(visitor: Visitor, step: str, text: str) -> None:
@@ -283,6 +288,11 @@ def test_ten_thousand_rows_can_be_referred_to_and_no_more(visitor: Visitor) -> N
           "INSERT INTO t VALUES (1) RETURNING a"], 2),
         (["SELECT 1 AS a INTO t", "SELECT a FROM t"], 1),
         (["SELECT 7", "CREATE TABLE t (a int); INSERT INTO t VALUES ($s1)", "TABLE t"], 7),
+        (["CREATE TABLE t (a int); INSERT INTO t VALUES (1), (2); SELECT sum(a)::int FROM t;"], 3),
+        (["CREATE TEMP TABLE t AS SELECT 'é' AS a, 5 AS b; SELECT b FROM t", "SELECT $s1"], 5),
+        (["SELECT 7 AS x", ("CREATE TABLE t (a int); INSERT INTO t VALUES ($s1.x);"
+          " UPDATE t SET a = a + $s1.x RETURNING *"), "SELECT $s2.a + 1"], 15),
+        (["CREATE TABLE t (a int); SELECT 3 AS a INTO u; SHOW server_encoding"], "UTF8"),
         (["CREATE PROCEDURE p(INOUT a int) LANGUAGE plpgsql AS $$ BEGIN a := a + 1; END $$",
           "CALL p(1)", "SELECT $s2"], 2),
         (["CREATE DOMAIN small AS int CHECK (VALUE < 9); CREATE TABLE t (a small, b text)",
@@ -298,8 +308,9 @@ def test_ten_thousand_rows_can_be_referred_to_and_no_more(visitor: Visitor) -> N
           "SELECT count(*)::int FROM t"], 1),
         (["SELECT ARRAY[1, NULL] AS a", "SELECT ($s1)[2] IS NULL"], True),
     ],
-    ids=["returning", "merge", "with", "also", "instead", "trigger", "into", "several", "call",
-         "domain", "concurrently", "call commit", "do commit", "null"],
+    ids=["returning", "merge", "with", "also", "instead", "trigger", "into", "several",
+         "several rows", "several temp", "several references", "several show", "call", "domain",
+         "concurrently", "call commit", "do commit", "null"],
 )  # fmt: skip
 def test_statements_of_every_kind(visitor: Visitor, steps: list[str], value: object) -> None:
     assert run(visitor, *steps).value == value
@@ -315,6 +326,15 @@ def test_columns_whose_types_change_under_a_remembered_statement(visitor: Visito
         assert done.value == "numeric 1.00"
         session.execute("ALTER TABLE t ALTER a TYPE text")
         assert run(session, "SELECT a FROM t", "SELECT pg_typeof($s1)").value == "text"
+
+
+def test_several_statements_are_one_transaction(visitor: Visitor) -> None:
+    step = "INSERT INTO t VALUES (2); SELECT 1/(a - 1) FROM t ORDER BY a"
+    with visitor.connect() as session:
+        session.execute("CREATE TABLE t (a int); INSERT INTO t VALUES (1)")
+        failed = run(session, step)
+        assert (failed.sqlstate, failed.error["node"]) == ("22012", 1)
+        assert session.execute("SELECT a FROM t").fetchall() == [(1,)]
 
 
 # --- failures ---

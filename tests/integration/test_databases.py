@@ -74,12 +74,15 @@ def test_steps_run_there_as_their_role_with_all_that_steps_can(
             " ~> ('INSERT INTO effects (n) VALUES (1), (2) RETURNING n, made, price' |=> 'row')"
             " ~> ('SELECT $row.made = max(made) AS same, $row.price AS price, ''$who'' AS who,"
             "      ''x''::word AS word FROM effects' & 'SHOW work_mem' & 'UPDATE effects SET n = n'"
-            "    & 'DO $$ BEGIN PERFORM 1; END $$' & 'SELECT count(*) FROM $row.*')",
+            "    & 'DO $$ BEGIN PERFORM 1; END $$' & 'SELECT count(*) FROM $row.*'"
+            "    & 'CREATE TEMP TABLE two AS SELECT 2.0 AS n; SELECT n FROM two'"
+            "    & df.transaction('SELECT 4 AS n' |=> 'four', 'SELECT $four + 1 AS n'))",
         )
-        first, show, update, block, count = flat(result(client, instance))
+        first, show, update, block, count, several, whole = flat(result(client, instance))
         assert first == [{"same": True, "price": "1.50", "who": user.name, "word": "x"}]
         assert show == [{"work_mem": "4MB"}]
         assert (update, block, count) == ([], [], [{"count": 2}])
+        assert (several, whole) == ([{"n": "2.0"}], [{"n": 5}])
         assert one(client, "SELECT database FROM df.instances") == elsewhere.name
         explained = one(client, "SELECT df.explain(%s)", instance)
         promise = "exactly once" if receipts else "at least once"
@@ -95,11 +98,18 @@ def flat(joined: Any) -> list[Any]:
     return [joined["rows"]]
 
 
+_TWO = "'INSERT INTO effects VALUES (1); SELECT 1 AS n, 2.50 AS price'"
+
+
 @pytest.mark.parametrize(("receipts", "expected"), [(True, [1, 2]), (False, [1, 1, 2])])
+@pytest.mark.parametrize(
+    "first", ["'INSERT INTO effects VALUES (1) RETURNING n, 2.50 AS price'", _TWO]
+)
 def test_an_engine_killed_between_the_two_commits(
     serve_with: ServeWith,
     elsewhere: Database,
     tmp_path: Path,
+    first: str,
     receipts: bool,
     expected: list[int],
 ) -> None:
@@ -113,8 +123,7 @@ def test_an_engine_killed_between_the_two_commits(
         instance = started(
             client,
             elsewhere,
-            "'INSERT INTO effects VALUES (1) RETURNING n, 2.50 AS price' |=> 'x'"
-            " ~> 'INSERT INTO effects SELECT $x.n + 1 RETURNING $x.price AS price'",
+            f"{first} |=> 'x' ~> 'INSERT INTO effects SELECT $x.n + 1 RETURNING $x.price AS price'",
         )
         assert result(client, instance)["rows"] == [{"price": "2.50"}]
         assert not ticket.exists()

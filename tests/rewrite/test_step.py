@@ -119,3 +119,29 @@ def test_select_into_is_written_as_create_table(sql: str, body: str) -> None:
 def test_long_text_is_not_parsed() -> None:
     assert classify("SELECT " + "1+" * 6_000 + "1;").kind is StepKind.UNKNOWN
     assert classify("SELECT '" + "x" * 70_000 + "';").body.endswith("x'")
+
+
+@pytest.mark.parametrize(
+    ("sql", "before", "last", "kind"),
+    [
+        ("SELECT 'é;'; SELECT 2 -- x", "SELECT 'é;'", "SELECT 2", StepKind.QUERY),
+        ("a(); SELECT 1", "", "", None),
+        ("CREATE TABLE t (); ; INSERT INTO t DEFAULT VALUES RETURNING 1;", "CREATE TABLE t ()",
+         "INSERT INTO t DEFAULT VALUES RETURNING 1", StepKind.ROWS),
+        ("SELECT 1; /* two */ SHOW x", "SELECT 1", "SHOW x", StepKind.ROWS),
+        ("SELECT 1 INTO é; TABLE é", "CREATE TABLE é AS SELECT 1", "TABLE é", StepKind.QUERY),
+        ("SELECT 1; DELETE FROM t", "", "", None),
+        ("SELECT 1; SELECT 2 INTO t", "", "", None),
+    ],
+)  # fmt: skip
+def test_the_last_of_several_stands_alone_when_it_gives_rows(
+    sql: str, before: str, last: str, kind: StepKind | None
+) -> None:
+    shape = classify(sql)
+    assert shape.before.strip() == before
+    if kind is None:
+        assert shape.last is None
+    else:
+        assert shape.kind is StepKind.MULTI
+        assert shape.last is not None
+        assert (shape.last.body.strip(), shape.last.kind) == (last, kind)
