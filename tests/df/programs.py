@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import random
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -38,7 +39,9 @@ class Outcome:
     """One way in which a node may end.
 
     `effects` are there for sure, in this order where nothing ran in parallel; `stray` are those of
-    branches that lost a race: each may be there or not. `names` is what it has bound.
+    branches that lost a race, and of what undid or cleaned up after them: each may be there or not,
+    and may have seen any value. `names` is what it has bound. `owed`: the undos that it leaves to
+    what fails around it, with the names that they see.
     """
 
     end: str  # done, failed, broke
@@ -46,6 +49,7 @@ class Outcome:
     effects: tuple[tuple[str, int | None], ...] = ()
     stray: tuple[tuple[str, int | None], ...] = ()
     names: Names = field(default_factory=dict)
+    owed: tuple[tuple[Node, Names], ...] = ()
 
 
 # --- as an expression ---
@@ -79,6 +83,13 @@ def _again(node: Node) -> str:
     return f"$n{node.tag} % {ROUNDS} <> 0"
 
 
+def _whole(node: Node, program: int, last: str) -> str:
+    return f"df.transaction({_step(node, program)}, {_literal(last)})"
+
+
+_NEVER = "SELECT 1/0 AS never"
+_ITEMS = 2
+
 _WRITTEN: dict[str, Callable[..., str]] = {
     "STEP": _step,
     "FAIL": lambda node, program: "'SELECT 1/0 AS never'",
@@ -106,11 +117,36 @@ _WRITTEN: dict[str, Callable[..., str]] = {
     "ASKED": lambda node, program, c: (
         f"df.loop({_counting(node)}, {c} ~> {_literal('SELECT ' + _again(node))})"
     ),
+    "LATE": lambda node, program: "df.timeout(df.sleep(60), '20 ms')",
+    "PAUSE": lambda node, program: "df.sleep('0 s'::interval)",
+    "MET": lambda node, program: "df.wait_for_condition('SELECT true', '1 s')",
+    "WHOLE": lambda node, program: _whole(node, program, f"SELECT '{node.tag}' AS tag"),
+    "ROLLED": lambda node, program: _whole(node, program, _NEVER),
+    "RETRY": lambda node, program, a: (
+        f"df.retry({a}, 2, '1 ms', jitter => false, retry_on => '{{22,57014}}')"
+    ),
+    "IN_TIME": lambda node, program, a: f"df.timeout({a}, '1 h')",
+    "CATCH": lambda node, program, a, b: f"df.catch({a}, {b})",
+    "FINALLY": lambda node, program, a, b: f"df.finally({a}, {b})",
+    "COMPENSATE": lambda node, program, a, b: f"({a} <-> {b})",
+    "SAGA": lambda node, program, a, b: f"df.saga({a} <-> {b})",
+    "UNDONE": lambda node, program, a, b: f"df.saga(({a} <-> {b}) ~> '{_NEVER}')",
+    "ANY": lambda node, program, a, b: f"df.any({a}, {b})",
+    "ALONE": lambda node, program, a: f"df.parallel({a})",
+    "MAP": lambda node, program, a: _map(a, 0),
+    "TOLERANT": lambda node, program, a: _map(a, _ITEMS),
     "UNTIL": lambda node, program, a: (
         f"(@> ({_counting(node)} ~> {a}"
         f" ~> ({_literal(f'$n{node.tag} % {ROUNDS} = 0')} ?> df.break('{{\"out\":1}}'))))"
     ),
 }
+
+
+def _map(body: str, tolerate: int) -> str:
+    """One item after the other; each adds nothing to ``v`` by a name that it leaves behind."""
+    item = "('SELECT $v + 0 * $item.i AS v' |=> 'v')"
+    source = f"'SELECT i FROM generate_series(1, {_ITEMS}) AS i'"
+    return f"df.map({source}, {item} ~> {body}, 1, {tolerate})"
 
 
 def _value(node: Node) -> str:
@@ -123,7 +159,27 @@ def _value(node: Node) -> str:
 
 
 def expected_of(node: Node) -> list[Outcome]:
-    return outcomes_of(node, {"v": _rows(v=0)})
+    found = outcomes_of(node, {"v": _rows(v=0)})
+    return [undone for outcome in found for undone in _undone(outcome)]
+
+
+def _undone(outcome: Outcome) -> list[Outcome]:
+    """A failure with what it owes done, the last first; a success owes nothing any more."""
+    if outcome.end == "done" or not outcome.owed:
+        return [replace(outcome, owed=())]
+    (undo, names), rest = outcome.owed[-1], outcome.owed[:-1]
+    return [
+        done
+        for after in outcomes_of(undo, names)
+        for done in _undone(
+            replace(
+                outcome,
+                effects=outcome.effects + after.effects,
+                stray=outcome.stray + after.stray,
+                owed=rest,
+            )
+        )
+    ]
 
 
 def outcomes_of(node: Node, names: Names) -> list[Outcome]:
@@ -148,6 +204,7 @@ def _then(first: Outcome, names: Names, rest: Callable[[Names], list[Outcome]]) 
             effects=first.effects + after.effects,
             stray=first.stray + after.stray,
             names={**first.names, **after.names},
+            owed=first.owed + after.owed,
         )
         for after in rest({**names, **first.names})
     ]
@@ -182,30 +239,169 @@ def _wrote(node: Node, names: Names) -> list[Outcome]:
 
 
 def _joined(node: Node, names: Names) -> list[Outcome]:
-    made = []
-    for branches in itertools.product(*(outcomes_of(child, names) for child in node.children)):
-        together = Outcome(
-            "done",
-            [branch.result for branch in branches],
-            tuple(effect for branch in branches for effect in branch.effects),
-            tuple(effect for branch in branches for effect in branch.stray),
-            {name: value for branch in branches for name, value in branch.names.items()},
-        )
-        stopped = next((branch for branch in branches if branch.end != "done"), None)
-        if stopped is not None:
-            together = replace(together, end=stopped.end, result=stopped.result)
-        made.append(together)
-    return made
+    branches = (outcomes_of(child, names) for child in node.children)
+    return [_together(ended) for ended in itertools.product(*branches)]
+
+
+def _together(branches: tuple[Outcome, ...]) -> Outcome:
+    """All have their say; the lowest that is not done decides."""
+    together = Outcome(
+        "done",
+        [branch.result for branch in branches],
+        tuple(effect for branch in branches for effect in branch.effects),
+        tuple(effect for branch in branches for effect in branch.stray),
+        {name: value for branch in branches for name, value in branch.names.items()},
+        tuple(owed for branch in branches for owed in branch.owed),
+    )
+    stopped = next((branch for branch in branches if branch.end != "done"), None)
+    if stopped is None:
+        return together
+    return replace(together, end=stopped.end, result=stopped.result)
 
 
 def _raced(node: Node, names: Names) -> list[Outcome]:
+    return _decided_by(node, names, lambda outcome: True)
+
+
+def _decided_by(node: Node, names: Names, wins: Callable[[Outcome], bool]) -> list[Outcome]:
+    """A branch that ends so that it wins; the others are ended, which fails it if that fails."""
     branches = [outcomes_of(child, names) for child in node.children]
     made = []
     for index, found in enumerate(branches):
-        others = [o for k, other in enumerate(branches) if k != index for o in other]
-        lost = tuple(_union(other.effects + other.stray for other in others))
-        made += [replace(winner, stray=winner.stray + lost) for winner in found]
+        others = [outcome for k in _others(node, index) for outcome in branches[k]]
+        lost = tuple(_union(_all_that_may_be(other) for other in others))
+        won = [replace(winner, stray=winner.stray + lost) for winner in found if wins(winner)]
+        made += won
+        if any(_may_fail_to_clean_up(node.children[k], names) for k in _others(node, index)):
+            made += [replace(winner, end="failed") for winner in won]
     return made
+
+
+def _others(node: Node, index: int) -> Iterator[int]:
+    return (k for k in range(len(node.children)) if k != index)
+
+
+def _may_fail_to_clean_up(node: Node, names: Names) -> bool:
+    """Whether a cleanup inside may fail, which fails what has ended it."""
+    if node.kind == "FINALLY" and any(
+        outcome.end == "failed" for outcome in outcomes_of(node.children[1], names)
+    ):
+        return True
+    return any(_may_fail_to_clean_up(child, names) for child in node.children)
+
+
+def _all_that_may_be(loser: Outcome) -> tuple[tuple[str, int | None], ...]:
+    """Whatever a branch may leave behind that was ended somewhere on its way."""
+    ways = _undone(replace(loser, end="failed"))
+    return tuple(_union(way.effects + way.stray for way in ways))
+
+
+def _first_success(node: Node, names: Names) -> list[Outcome]:
+    branches = [outcomes_of(child, names) for child in node.children]
+    all_failed = itertools.product(*([o for o in found if o.end == "failed"] for found in branches))
+    won = _decided_by(node, names, lambda outcome: outcome.end == "done")
+    return won + [replace(_together(failed), names={}) for failed in all_failed]
+
+
+def _retried(node: Node, names: Names) -> list[Outcome]:
+    child = node.children[0]
+    made = []
+    for first in outcomes_of(child, names):
+        if first.end != "failed":
+            made.append(first)
+            continue
+        made += [
+            replace(
+                again,
+                effects=first.effects + again.effects,
+                stray=first.stray + again.stray,
+            )
+            for again in outcomes_of(child, names)
+        ]
+    return made
+
+
+def _caught(node: Node, names: Names) -> list[Outcome]:
+    body, handler = node.children
+    made = []
+    for tried in outcomes_of(body, names):
+        if tried.end != "failed":
+            made.append(tried)
+        else:
+            made += _then(replace(tried, end="done"), names, _of(handler))
+    return made
+
+
+def _cleaned_up(node: Node, names: Names) -> list[Outcome]:
+    """The cleanup comes in any case; the body's end counts, unless the cleanup fails."""
+    body, cleanup = node.children
+    made = []
+    for ended in outcomes_of(body, names):
+        for after in _then(replace(ended, end="done"), names, _of(cleanup)):
+            end = "failed" if after.end == "failed" else ended.end
+            made.append(replace(after, end=end, result=ended.result, names=ended.names))
+    return made
+
+
+def _compensated(node: Node, names: Names) -> list[Outcome]:
+    body, undo = node.children
+    made = []
+    for done in outcomes_of(body, names):
+        owed = ((undo, {**names, **done.names}),) if done.end == "done" else ()
+        made.append(replace(done, owed=done.owed + owed))
+    return made
+
+
+def _saga(
+    node: Node, names: Names, rest: Callable[[Names], list[Outcome]] | None = None
+) -> list[Outcome]:
+    made = []
+    for first in _compensated(node, names):
+        made += [first] if rest is None else _then(first, names, rest)
+    return [
+        undone
+        for ended in made
+        for undone in _undone(replace(ended, owed=()) if ended.end == "broke" else ended)
+    ]
+
+
+def _mapped(node: Node, names: Names, tolerated: int) -> list[Outcome]:
+    """The items in order; a failure is a result, or the end."""
+    made = [Outcome("done", [])]
+    for _ in range(_ITEMS):
+        made = [
+            longer
+            for before in made
+            for longer in _one_more(before, outcomes_of(node.children[0], names), tolerated)
+        ]
+    return made
+
+
+def _one_more(before: Outcome, items: list[Outcome], tolerated: int) -> list[Outcome]:
+    if before.end != "done":
+        return [before]
+    return [
+        replace(
+            before,
+            end="done" if item.end == "done" or tolerated else "failed",
+            result=[*before.result, item.result if item.end == "done" else FAILED],
+            effects=before.effects + item.effects,
+            stray=before.stray + item.stray,
+        )
+        for item in items
+    ]
+
+
+FAILED = {"error": "of an item"}
+
+
+def comparable(result: Any) -> Any:
+    """A result without what the programs do not foresee: the errors of items."""
+    if isinstance(result, dict):
+        if "error" in result:
+            return FAILED
+        return {key: comparable(value) for key, value in result.items()}
+    return [comparable(value) for value in result] if isinstance(result, list) else result
 
 
 def _union(many: Iterator[tuple[tuple[str, int | None], ...]]) -> Iterator[tuple[str, int | None]]:
@@ -361,12 +557,30 @@ _MEANT: dict[str, Callable[[Node, Names], list[Outcome]]] = {
     "WHILE": _while,
     "ASKED": _asked,
     "UNTIL": _until,
+    "LATE": lambda node, names: [Outcome("failed")],
+    "PAUSE": lambda node, names: [Outcome("done", {"slept": True, "seconds": 0})],
+    "MET": lambda node, names: [Outcome("done", {"met": True})],
+    "WHOLE": _wrote,
+    "ROLLED": lambda node, names: [Outcome("failed")],
+    "RETRY": _retried,
+    "IN_TIME": lambda node, names: outcomes_of(node.children[0], names),
+    "CATCH": _caught,
+    "FINALLY": _cleaned_up,
+    "COMPENSATE": _compensated,
+    "SAGA": _saga,
+    "UNDONE": lambda node, names: _saga(node, names, lambda _: [Outcome("failed")]),
+    "ANY": _first_success,
+    "ALONE": _joined,
+    "MAP": lambda node, names: _mapped(node, names, 0),
+    "TOLERANT": lambda node, names: _mapped(node, names, _ITEMS),
 }
 
 
 # --- all of them ---
 
-LEAVES = ("STEP", "SLEEP", "SIGNAL", "FAIL", "BREAK")
+LEAVES = (
+    "STEP", "SLEEP", "SIGNAL", "FAIL", "BREAK", "LATE", "PAUSE", "MET", "WHOLE", "ROLLED",
+)  # fmt: skip
 SLOTS = {
     "THEN": 2,
     "JOIN": 2,
@@ -381,21 +595,84 @@ SLOTS = {
     "WHILE": 1,
     "ASKED": 1,
     "UNTIL": 1,
+    "RETRY": 1,
+    "IN_TIME": 1,
+    "CATCH": 2,
+    "FINALLY": 2,
+    "COMPENSATE": 2,
+    "SAGA": 2,
+    "UNDONE": 2,
+    "ANY": 2,
+    "ALONE": 1,
+    "MAP": 1,
+    "TOLERANT": 1,
 }
-_PARALLEL = frozenset(("JOIN", "JOIN3", "RACE"))
+_PARALLEL = frozenset(("JOIN", "JOIN3", "RACE", "ANY"))
 _LOOPS = frozenset(("WHILE", "ASKED", "UNTIL"))
+_MAPS = frozenset(("MAP", "TOLERANT"))
+_UNDOABLE = frozenset(("COMPENSATE", "SAGA", "UNDONE"))
+# what fails in an undo is tried five times, with pauses that no matrix can wait for
+_FAILING = frozenset(("FAIL", "LATE", "ROLLED"))
+
+Place = tuple[str, int]
+
+
+PLACES = [(kind, slot) for kind, slots in SLOTS.items() for slot in range(slots)]
 
 
 def all_programs(depth: int = 3) -> Iterator[Node]:
     """Every construct in every place of every other, `depth` deep, around each kind of leaf."""
-    places = [(kind, slot) for kind, slots in SLOTS.items() for slot in range(slots)]
-    for path in itertools.product(places, repeat=depth):
+    for path in itertools.product(PLACES, repeat=depth):
         for leaf in LEAVES:
-            if leaf != "BREAK" or any(kind in _LOOPS for kind, _ in path):
+            if _is_allowed(path, leaf):
                 yield _tagged(_built(path, leaf), itertools.count(1))
 
 
-def _built(path: tuple[tuple[str, int], ...], leaf: str) -> Node:
+def some_programs(rng: random.Random, count: int, depth: int = 3) -> list[Node]:
+    """As many of them, drawn one by one: to list them all takes a while."""
+    found: list[Node] = []
+    while len(found) < count:
+        path, leaf = tuple(rng.choices(PLACES, k=depth)), rng.choice(LEAVES)
+        if _is_allowed(path, leaf):
+            found.append(_tagged(_built(path, leaf), itertools.count(1)))
+    return found
+
+
+def _is_allowed(path: tuple[Place, ...], leaf: str) -> bool:
+    if leaf == "BREAK" and not _may_break(path):
+        return False
+    undos = [k for k, (kind, slot) in enumerate(path) if kind in _UNDOABLE and slot == 1]
+    if undos and (leaf in _FAILING or any(kind == "UNDONE" for kind, _ in path[undos[0] + 1 :])):
+        return False
+    kinds = [kind for kind, _ in path]
+    if leaf in _FAILING and "TOLERANT" in kinds and ("NAMED", 0) in path[: kinds.index("TOLERANT")]:
+        return False  # the length of its errors is not foreseen
+    return all(
+        kind != "COMPENSATE" or _may_compensate(path[:k]) for k, (kind, _) in enumerate(path)
+    )
+
+
+def _may_break(path: tuple[Place, ...]) -> bool:
+    for kind, slot in reversed(path):
+        if kind in _LOOPS:
+            return True
+        aside = slot == 1 and (kind == "FINALLY" or kind in _UNDOABLE)
+        if kind in _MAPS or kind == "ANY" or aside:
+            return False
+    return False
+
+
+def _may_compensate(outer: tuple[Place, ...]) -> bool:
+    for kind, slot in reversed(outer):
+        if kind in ("SAGA", "UNDONE") and slot == 0:
+            return True
+        undo = slot == 1 and kind in _UNDOABLE
+        if kind in _LOOPS or kind in _MAPS or kind == "RETRY" or undo:
+            return False
+    return True
+
+
+def _built(path: tuple[Place, ...], leaf: str) -> Node:
     if not path:
         return Node(leaf)
     (kind, slot), *rest = path
