@@ -1,14 +1,18 @@
 """Every setting, its default, and where it may come from: command line, environment, file.
 
 The command line wins over ``DURPROXY_*``, that over ``durproxy.toml``, that over the default.
-A wrong value anywhere is a ConfigurationError that names the option.
+A wrong value anywhere is a ConfigurationError that names the option, and so is a variable or a line
+of the file that is no setting: a name with a slip in it would otherwise do nothing, silently.
 """
 
 from __future__ import annotations
 
+import os
+import re
 import tempfile
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,6 +22,7 @@ from pydantic import AfterValidator, Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
@@ -25,6 +30,14 @@ from pydantic_settings import (
 from durproxy.errors import ConfigurationError
 
 DEFAULT_FILE = Path("durproxy.toml")
+
+_PREFIX = "DURPROXY_"
+_FOR_TESTS = ("DURPROXY_TEST_", "DURPROXY_TRIGGER", "DURPROXY_RECORD_CASES")
+# what libpq reads as a number only when it connects, and some of it not even then
+_NUMBERS = frozenset((
+    "port", "connect_timeout", "keepalives", "keepalives_idle", "keepalives_interval",
+    "keepalives_count", "tcp_user_timeout",
+))  # fmt: skip
 
 
 def parse_address(text: str) -> tuple[str, int]:
@@ -50,7 +63,7 @@ def _checked_address_or_off(text: str) -> str:
 
 def _checked_conninfo(text: str) -> str:
     try:
-        conninfo_to_dict(text)
+        given = conninfo_to_dict(text)
     except psycopg.ProgrammingError as error:
         # libpq quotes what it could not read, which may hold the password
         reason = str(error).strip()
@@ -59,13 +72,26 @@ def _checked_conninfo(text: str) -> str:
         raise ValueError(reason) from None
     if not text.strip():
         raise ValueError("must not be empty")
+    for name in _NUMBERS & given.keys():
+        for number in str(given[name]).split(","):
+            if not re.fullmatch(r"\s*-?\d*\s*", number):
+                raise ValueError(f'{name} "{number}" is not a number')
     return text
+
+
+def _hosts(value: object) -> object:
+    """In the environment: names with commas between them."""
+    if not isinstance(value, str):
+        return value
+    return tuple(name.strip() for name in value.split(",") if name.strip())
 
 
 class Settings(BaseSettings):
     """What every process of one ``serve`` is told; made by ``load_settings``."""
 
-    model_config = SettingsConfigDict(env_prefix="DURPROXY_", frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(
+        env_prefix=_PREFIX, frozen=True, extra="forbid", allow_inf_nan=False
+    )
 
     # the user's Postgres, as libpq takes it: a URI or name=value pairs; may hold a password
     upstream: Annotated[str, AfterValidator(_checked_conninfo)] = Field(repr=False)
@@ -91,7 +117,8 @@ class Settings(BaseSettings):
 
     http_enabled: bool = True
     http_allow_private: bool = False  # also to this machine and its networks
-    http_allowed_hosts: tuple[str, ...] = ()  # names, or *.name; none: any host
+    # names, or *.name; none: any host
+    http_allowed_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_hosts)] = ()
     http_max_response_bytes: int = Field(default=10_000_000, ge=1)
     http_max_timeout: float = Field(default=300.0, gt=0)  # seconds, whatever the step asks for
     http_concurrency: int = Field(default=20, ge=1)  # calls of one engine at a time
@@ -113,6 +140,7 @@ def option_name(field: str) -> str:
 def load_settings(options: Mapping[str, object], config: Path | None = None) -> Settings:
     """The settings of this run; ``options`` are those given on the command line."""
     in_file = _read_file(config)
+    _refuse_unknown_variables()
 
     class Configured(Settings):
         @classmethod
@@ -138,6 +166,25 @@ def received_settings(values: Mapping[str, Any]) -> Settings:
     return Settings(**values)
 
 
+def _refuse_unknown_variables() -> None:
+    for name in sorted(os.environ):
+        if not name.startswith(_PREFIX) or name.startswith(_FOR_TESTS):
+            continue
+        field = name.removeprefix(_PREFIX).lower()
+        if field not in Settings.model_fields:
+            raise _unknown(name, "environment", field, lambda close: _PREFIX + close.upper())
+
+
+def _unknown(
+    name: str, place: str, field: str, shown: Callable[[str], str] = str
+) -> ConfigurationError:
+    close = get_close_matches(field, Settings.model_fields, 1, cutoff=0.7)
+    return ConfigurationError(
+        f'unknown setting "{name}" in the {place}',
+        hint=f'Perhaps you mean "{shown(close[0])}".' if close else None,
+    )
+
+
 def _read_file(config: Path | None) -> dict[str, Any]:
     path = config or DEFAULT_FILE
     try:
@@ -159,13 +206,40 @@ def _configuration_error(error: ValidationError) -> ConfigurationError:
     first = error.errors()[0]
     field = str(first["loc"][0])
     if first["type"] == "extra_forbidden":
-        return ConfigurationError(f'unknown setting "{field}" in the configuration file')
+        return _unknown(field, "configuration file", field)
     if first["type"] == "missing":
         return ConfigurationError(
             f"option {option_name(field)} is missing",
             hint=f"Give it on the command line, as DURPROXY_{field.upper()},"
             f' or as "{field}" in durproxy.toml.',
         )
-    reason = first["msg"].removeprefix("Value error, ")
     value = "" if field == "upstream" else f' "{first["input"]}"'  # it may hold a password
+    reason = _reason(first["type"], first.get("ctx", {}), first["msg"])
     return ConfigurationError(f"invalid value{value} for option {option_name(field)}: {reason}")
+
+
+def _reason(kind: str, limits: Mapping[str, Any], message: str) -> str:
+    """What a value must be."""
+    match kind:
+        case "value_error":
+            return message.removeprefix("Value error, ")
+        case "greater_than_equal":
+            return f"must be at least {limits['ge']:g}"
+        case "greater_than":
+            return f"must be greater than {limits['gt']:g}"
+        case "less_than_equal":
+            return f"must be at most {limits['le']:g}"
+        case "literal_error":
+            return f"must be {limits['expected'].replace(chr(39), '')}"
+    return f"must be {_MUST_BE.get(kind.partition('_')[0], 'of another kind')}"
+
+
+_MUST_BE = {
+    "int": "a whole number",
+    "float": "a number",
+    "finite": "a finite number",
+    "bool": "true or false",
+    "path": "a path",
+    "string": "text",
+    "tuple": "a list",
+}

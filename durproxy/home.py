@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 
 import psycopg
 from psycopg import pq
@@ -17,6 +18,9 @@ _CONNECT_TIMEOUT = 10  # seconds, when neither the DSN nor the environment says
 
 _NO_PASSWORD = "no password supplied"  # noqa: S105  libpq's words
 
+_BAD = "connection is bad: "  # psycopg's words
+_NOT_A_NUMBER = re.compile(r"invalid (integer value|port number)")  # libpq's, of PGPORT and others
+
 _log = get_logger(__name__)
 
 
@@ -24,10 +28,19 @@ def connect(upstream: str) -> psycopg.Connection:
     """A connection to the user's Postgres, or the error that says what is wrong with it."""
     try:
         return psycopg.connect(_with_defaults(upstream), autocommit=True)
+    except psycopg.ProgrammingError as error:  # psycopg reads some of it itself
+        raise ConfigurationError(
+            f"invalid value for option --upstream: {str(error).strip()}"
+        ) from None
     except psycopg.OperationalError as error:
         reason = str(error).strip()
+        answer = pq.PGconn.ping(make_conninfo(upstream).encode())
+        if answer == pq.Ping.NO_ATTEMPT or _NOT_A_NUMBER.search(reason):
+            raise ConfigurationError(
+                f"invalid value for option --upstream: {reason.removeprefix(_BAD)}"
+            ) from None
         # a server that answers, but not to this DSN, is not down: the DSN is wrong
-        if pq.PGconn.ping(make_conninfo(upstream).encode()) == pq.Ping.OK:
+        if answer == pq.Ping.OK:
             raise ConfigurationError(
                 "the upstream does not let us in with option --upstream",
                 detail=reason,

@@ -76,7 +76,11 @@ def test_wrong_value_names_option_and_value(option: str, value: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "upstream", ["", "postgres//app:hunter2@db/shop", "host=db password=hunter2 'x", "nonsense"]
+    "upstream",
+    [
+        *("", "postgres//app:hunter2@db/shop", "host=db password=hunter2 'x", "nonsense"),
+        *("host=db port=x password=hunter2", "host=db connect_timeout=x", "host=a,b port=1,x"),
+    ],
 )
 def test_wrong_upstream_is_named_without_its_password(upstream: str) -> None:
     message = complaint({"upstream": upstream})
@@ -88,6 +92,52 @@ def test_unknown_setting_in_file_is_named(tmp_path: Path) -> None:
     config = tmp_path / "durproxy.toml"
     config.write_text(f'upstream = "{UPSTREAM}"\nengine = 2')
     assert complaint({}) == 'unknown setting "engine" in the configuration file'
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [("DURPROXY_ENGINE", 'Perhaps you mean "DURPROXY_ENGINES".'), ("DURPROXY_XYZ", None)],
+)
+def test_unknown_variable_is_named(
+    monkeypatch: pytest.MonkeyPatch, name: str, hint: str | None
+) -> None:
+    monkeypatch.setenv(name, "2")
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings({"upstream": UPSTREAM})
+    assert caught.value.message == f'unknown setting "{name}" in the environment'
+    assert caught.value.hint == hint
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "reason"),
+    [
+        ("proxies", "two", "must be a whole number"),
+        ("proxies", 1.5, "must be a whole number"),
+        ("proxies", 65, "must be at most 64"),
+        ("engines", -1, "must be at least 0"),
+        ("lease", 0, "must be greater than 0"),
+        ("lease", "long", "must be a number"),
+        ("lease", "inf", "must be a finite number"),
+        ("notify", "perhaps", "must be true or false"),
+        ("log_format", "xml", "must be json or console"),
+        ("listen", "here", "must be HOST:PORT"),
+        ("retention_instances", -1, "must be at least 0"),
+        ("retention_days", "nan", "must be a finite number"),
+        ("runtime_dir", 7, "must be a path"),
+    ],
+)
+def test_what_a_value_must_be_is_said(option: str, value: object, reason: str) -> None:
+    assert complaint({"upstream": UPSTREAM, option: value}) == (
+        f'invalid value "{value}" for option --{option.replace("_", "-")}: {reason}'
+    )
+
+
+def test_hosts_are_a_list_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DURPROXY_HTTP_ALLOWED_HOSTS", "a.example, *.b.example")
+    settings = load_settings({"upstream": UPSTREAM})
+    assert settings.http_allowed_hosts == ("a.example", "*.b.example")
+    received = received_settings(settings.model_dump(mode="json"))
+    assert received.http_allowed_hosts == settings.http_allowed_hosts
 
 
 def test_unreadable_file_is_named(tmp_path: Path) -> None:

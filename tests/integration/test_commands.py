@@ -146,3 +146,20 @@ def test_option_that_does_not_exist_is_exit_code_2() -> None:
     done = run_durproxy("serve", "--proxy", "2")
     assert done.returncode == 2
     assert "--proxy" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("upstream", "reason"),
+    [
+        ("host=127.0.0.1 port=x", 'port "x" is not a number'),
+        ("host=127.0.0.1 port=70000", 'invalid port number: "70000"'),
+        ("host=127.0.0.1 connect_timeout=x", 'connect_timeout "x" is not a number'),
+        ("service=nosuch", 'definition of service "nosuch" not found'),
+        ("host=127.0.0.1 sslmode=x", 'invalid sslmode value: "x"'),
+    ],
+)
+def test_dsn_that_cannot_be_is_exit_code_2(upstream: str, reason: str) -> None:
+    for command in ("list", "init"):
+        done = run_durproxy(command, upstream=upstream)
+        assert done.returncode == 2
+        assert f"invalid value for option --upstream: {reason}" in done.stderr
