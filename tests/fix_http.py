@@ -8,6 +8,7 @@ import socket
 import struct
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
@@ -171,8 +172,9 @@ class _Server(ThreadingHTTPServer):
         """Clients that leave are what these tests are about."""
 
 
-@pytest.fixture
-def web() -> Iterator[Web]:
+@contextmanager
+def serving_web() -> Iterator[Web]:
+    """The server, until the block ends."""
     found = Web(0)
     handler = type("Handler", (_Handler,), {"web": found})
     with _Server(("127.0.0.1", 0), handler) as server:
@@ -183,3 +185,9 @@ def web() -> Iterator[Web]:
         found.released.set()
         server.shutdown()
         thread.join()
+
+
+@pytest.fixture
+def web() -> Iterator[Web]:
+    with serving_web() as found:
+        yield found

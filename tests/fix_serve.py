@@ -101,6 +101,11 @@ class Serve(Observed):
     def proxy_pids(self) -> list[int]:
         return self.child_pids("proxy")
 
+    def forget_log(self) -> None:
+        """All lines but those that tell which children run: for servers that run for long."""
+        with self._changed:
+            self.log[:] = [line for line in self.log if "kind" in line]
+
     def kill_engine(self, index: int = 0) -> int:
         """SIGKILL; returns the pid. The supervisor starts another."""
         pid = self.engine_pids()[index]
