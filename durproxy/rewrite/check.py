@@ -19,9 +19,10 @@ from durproxy.engine.core.lexer import TokenKind
 from durproxy.engine.core.problem import Problem
 from durproxy.engine.core.references import find_references
 from durproxy.engine.core.validate import children, config_of, numbered, validate
-from durproxy.rewrite.literals import position_in_literal, string_tokens, value
+from durproxy.rewrite.literals import position_in_literal
 from durproxy.rewrite.parenthesised import IN_A_LINE, parenthesised, relies_on_precedence
 from durproxy.rewrite.parse import SyntaxFault, TooLong, Tree, parse
+from durproxy.rewrite.places import literals_of
 from durproxy.rewrite.reading import Reading, read
 from durproxy.rewrite.step import neutral, refusal, takes_values
 
@@ -157,20 +158,14 @@ def _has_variable(query: str) -> bool:
 
 
 def _position(text: str, start: int, reading: Reading, problem: Problem, node: Any) -> int | None:
-    """Return where in the statement a problem's character stands, as well as is known.
-
-    The parser keeps no positions of constants: they are found again in the order of reading.
-    """
-    literals = string_tokens(text, start)
-    for number, constant in reading.constants:
-        token = next((t for t in literals if value(text, t) == constant.first), None)
-        if token is None:
-            break
-        if number == id(node):
-            if problem.position is None or not constant.whole:
-                return token.start
-            return position_in_literal(text, token, problem.position)
-    return reading.locations.get(id(node))
+    """Return where in the statement a problem's character stands, as well as is known."""
+    found = literals_of(text, start, reading).get(id(node))
+    if found is None:
+        return reading.locations.get(id(node))
+    token, constant = found
+    if problem.position is None or not constant.whole:
+        return token.start
+    return position_in_literal(text, token, problem.position)
 
 
 def _fault(problem: Problem, position: int | None, node: Any, place: Place) -> Fault:

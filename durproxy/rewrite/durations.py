@@ -1,7 +1,7 @@
 """Intervals in an expression, as the texts that the server's constructors make of them.
 
-Only the plain ones, a number and perhaps a unit, are read: what is known here serves to show a workflow
-before it runs, the server reads all of them.
+Only the plain ones, a number and perhaps a unit, are read: what is known here serves to show a
+workflow before it runs, the server reads all of them.
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ from durproxy.rewrite.body_dsl import BodyReading
 from durproxy.rewrite.check import Fault, Place, check, line_and_column
 from durproxy.rewrite.extension import extension_edit
 from durproxy.rewrite.holding import Hold, Parameter, find_hold
+from durproxy.rewrite.lint import lint_edits
 from durproxy.rewrite.literals import has_plain_backslash
 from durproxy.rewrite.parse import SyntaxFault, TooLong, Tree, decode, parse
 from durproxy.rewrite.scan import may_wake, mentions_df
@@ -147,6 +148,7 @@ def _edits(text: str, raw: Tree, standard: bool) -> Iterator[Edit]:
         yield qualify(text, operator)
     if isinstance(raw.stmt, _PLANNED):
         yield from _refusals(text, found)
+        yield from lint_edits(text, found)
     elif isinstance(raw.stmt, ast.DoStmt | ast.CreateFunctionStmt):
         body = body_of(text, raw)
         if body is not None and (standard or not has_plain_backslash(body.code)):

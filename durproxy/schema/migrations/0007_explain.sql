@@ -276,6 +276,14 @@ BEGIN
     END;
 END $$;
 
+-- Whether text is an expression of the language, not a graph or a step.
+CREATE FUNCTION df._is_expression(p_input text) RETURNS boolean
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT NOT pg_catalog.starts_with(p_input, '{')
+        AND p_input OPERATOR(pg_catalog.~) E'~>|\\|=>|\\?>|!>|^@>|\\mdf\\s*\\.|^[(\\s]*[Ee]?\''
+        AND p_input OPERATOR(pg_catalog.!~*) E'^(select|insert|update|delete|merge|with|values|table|create|alter|drop|call|do|truncate|grant|revoke|explain)\\M'
+$$;
+
 CREATE FUNCTION df.explain(input text) RETURNS text
 LANGUAGE plpgsql STRICT AS $$
 DECLARE
@@ -284,10 +292,7 @@ DECLARE
 BEGIN
     IF v_input OPERATOR(pg_catalog.~) '^[0-9a-f]{8}$' THEN
         RETURN df._explain_instance(v_input);
-    ELSIF pg_catalog.starts_with(v_input, '{')
-        OR v_input OPERATOR(pg_catalog.!~) E'~>|\\|=>|\\?>|!>|^@>|\\mdf\\s*\\.|^[(\\s]*[Ee]?\''
-        OR v_input OPERATOR(pg_catalog.~*) E'^(select|insert|update|delete|merge|with|values|table|create|alter|drop|call|do|truncate|grant|revoke|explain)\\M'
-    THEN
+    ELSIF NOT df._is_expression(v_input) THEN
         RETURN df._explain_graph(v_input);
     END IF;
     BEGIN
@@ -295,5 +300,7 @@ BEGIN
     EXCEPTION WHEN OTHERS THEN
         RETURN 'Invalid durable function graph: ' OPERATOR(pg_catalog.||) SQLERRM;
     END;
-    RETURN COALESCE(df._explain_graph(v_graph), 'Invalid durable function graph: the expression is null');
+    RETURN pg_catalog.concat(
+        COALESCE(df._explain_graph(v_graph), 'Invalid durable function graph: the expression is null'),
+        E'\nReads: ' OPERATOR(pg_catalog.||) df._surprising(v_input, v_graph));
 END $$;

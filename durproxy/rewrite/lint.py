@@ -1,0 +1,82 @@
+"""What df.lint cannot know by itself: how its expression was written, where the nodes stand, and
+what is wrong with the SQL of its steps.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from functools import partial
+from typing import Final
+
+from pglast import ast
+
+from durproxy.rewrite import dsl
+from durproxy.rewrite.check import Fault, Place, check, line_and_column
+from durproxy.rewrite.constants import constant
+from durproxy.rewrite.literals import quoted, tokens_of_call
+from durproxy.rewrite.parse import SyntaxFault, TooLong, Tree, parse
+from durproxy.rewrite.places import positions
+from durproxy.rewrite.reading import read
+from durproxy.rewrite.splice import Edit
+
+_PLACE: Final = re.compile(
+    r"At (?:node (?P<node>\d+))?(?:, )?(?:line (?P<line>\d+), column (?P<col>\d+))?"
+)
+_SELECT: Final = "SELECT "  # makes an expression a statement
+
+
+def lint_edits(text: str, found: dsl.Findings) -> Iterator[Edit]:
+    """Yield for each call of df.lint the argument that it was not given."""
+    for function, call in found.calls:
+        given: tuple[Tree, ...] = call.args or ()
+        if function != "lint" or len(given) != 1:
+            continue
+        argument = given[0]
+        tokens = tokens_of_call(text, call.location)[0]
+        if isinstance(argument, ast.NamedArgExpr):
+            tokens, argument = tokens[2:], argument.arg
+        reading = _reading(text, tokens[0].start, tokens[-1].end, argument)
+        if reading is not None:
+            literal = quoted(json.dumps(reading, ensure_ascii=False))
+            yield Edit(tokens[-1].end, tokens[-1].end, f", reading => {literal}")
+
+
+def _reading(text: str, start: int, end: int, expression: Tree) -> dict[str, object] | None:
+    inside = constant(expression)
+    if isinstance(inside, str):
+        return _reading_of_text(inside)
+    place = partial(line_and_column, text)
+    found = _found(text, start, expression, place)
+    return {"written": text[start:end], "origin": place(start), **found}
+
+
+def _reading_of_text(inside: str) -> dict[str, object] | None:
+    """Read an expression that was given as text; the server has its text, but not the places."""
+    try:
+        statements = parse(_SELECT + inside)
+    except (SyntaxFault, TooLong):
+        return None
+    targets: tuple[Tree, ...] = getattr(statements[0].stmt, "targetList", None) or ()
+    if len(statements) != 1 or len(targets) != 1:
+        return None
+
+    def place(position: int) -> tuple[int, int]:
+        return line_and_column(inside, position - len(_SELECT))
+
+    return _found(_SELECT + inside, len(_SELECT), targets[0].val, place)
+
+
+def _found(text: str, start: int, expression: Tree, place: Place) -> dict[str, object]:
+    places = positions(text, start, read(expression))
+    found: dict[str, object] = {"places": {number: place(at) for number, at in places.items()}}
+    fault = check(text, start, expression, place)
+    if fault is not None:
+        found["fault"] = {"message": fault.message, "hint": fault.hint, **_place_of(fault)}
+    return found
+
+
+def _place_of(fault: Fault) -> dict[str, int]:
+    told = _PLACE.match(fault.detail or "")
+    return {} if told is None else {key: int(n) for key, n in told.groupdict().items() if n}
