@@ -18,6 +18,7 @@ from durproxy.engine.core.actions import (
     DeadlinePassed,
     DueReached,
     EndsInstance,
+    Environment,
     Event,
     FinishInstance,
     FrameClosed,
@@ -137,7 +138,13 @@ class Run:
         self.crash = 0.0  # probability of losing the memory before or after a commit
         self.crashes = 0
         self.cancel_after: int | None = None  # writes
+        self.effects_at_cancel = 0
+        self._watched: dict[str, list[Environment]] = {}
         self.performed: Counter[str] = Counter()
+
+    def environments_of(self, query: str) -> list[Environment]:
+        """A list that gets the names that the step sees each time it runs."""
+        return self._watched.setdefault(query, [])
 
     def to_the_end(self, limit: int = 20_000) -> Rows:
         execution, todo = self._load()
@@ -147,6 +154,7 @@ class Run:
             assert todo, "an instance that is not finished waits for something"
             if self.cancel_after is not None and self.rows.writes >= self.cancel_after:
                 self.cancel_after, self.rows.ending = None, CANCELLED
+                self.effects_at_cancel = len(self.rows.effects)
                 execution, todo = self._load()
                 continue
             if self.rng.random() < self.crash:
@@ -192,6 +200,21 @@ class Run:
                 rows.hold(scopes)
                 rows.put(key, Checkpoint(CheckpointStatus.FAILED, error=error))
                 return StepFailed(key, error)
+            case OpenFrame() | OpenAttempt() | CloseFrame() | NextRound():
+                return self._frame(action)
+            case LoadRows(key):
+                return RowsLoaded(key, dict(rows.checkpoints))
+            case FinishInstance(status, result, result_of, error):
+                rows.hold(())
+                at = rows.checkpoints[result_of].result.text if result_of else None
+                rows.status, rows.result, rows.error = status, result or at, error
+                return None
+            case _:
+                return self._wait(action)
+
+    def _frame(self, action: OpenFrame | OpenAttempt | CloseFrame | NextRound) -> Event:
+        rows = self.rows
+        match action:
             case OpenFrame(key, scopes, node, delay):
                 rows.hold(scopes)
                 due = EPOCH + (delay or timedelta())
@@ -210,13 +233,6 @@ class Run:
                     rows.change(key, round=failed + 1, due=due)
                 rows.drop(key, attempt_path(key.path, failed))
                 return AttemptOpened(key, due)
-            case WaitDue(key):
-                return DueReached(key)
-            case WaitDeadline(key, scopes, _, error):
-                rows.close(scopes, Checkpoint(CheckpointStatus.FAILED, error=error))
-                return DeadlinePassed(key)
-            case LoadRows(key):
-                return RowsLoaded(key, dict(rows.checkpoints))
             case CloseFrame(key, scopes, result, error, names):
                 status = CheckpointStatus.DONE if error is None else CheckpointStatus.FAILED
                 kept = dict(names) if names else None
@@ -228,6 +244,16 @@ class Run:
                 rows.change(key, round=done + 1, names=dict(names))
                 rows.drop(key, round_path(key.path, done))
                 return RoundAdvanced(key)
+
+    def _wait(self, action: Action) -> Event:
+        """Whatever is waited for comes, at some time."""
+        rows = self.rows
+        match action:
+            case WaitDue(key):
+                return DueReached(key)
+            case WaitDeadline(key, scopes, _, error):
+                rows.close(scopes, Checkpoint(CheckpointStatus.FAILED, error=error))
+                return DeadlinePassed(key)
             case WaitTimer(key, scopes, _, result) | WaitCondition(key, scopes, result=result):
                 rows.close(scopes, Checkpoint(CheckpointStatus.DONE, StepResult(result)))
                 return StepCompleted(key, StepResult(result))
@@ -235,15 +261,12 @@ class Run:
                 result = json.dumps({"signal_name": signal, "timed_out": False, "data": {}})
                 rows.close(scopes, Checkpoint(CheckpointStatus.DONE, StepResult(result)))
                 return StepCompleted(key, StepResult(result))
-            case FinishInstance(status, result, result_of, error):
-                rows.hold(())
-                at = rows.checkpoints[result_of].result.text if result_of else None
-                rows.status, rows.result, rows.error = status, result or at, error
-                return None
         raise AssertionError(action)
 
     def _step(self, action: RunStep) -> Event:
-        rows, key, query = self.rows, action.key, action.node.query
+        rows, key = self.rows, action.key
+        query = action.node.query or action.node.branches[-1].query  # of a transaction: its last
+        self._watched.get(query, []).append(action.environment)
         decides = action.decides
         outer = action.scopes[:-1] if isinstance(decides, ClosesRace) else action.scopes
         rows.hold(action.scopes)

@@ -190,6 +190,7 @@ BEGIN
         updated_at = clock_timestamp()
     WHERE i.id = p_instance AND i.submitted_by = p_who AND i.ending IS NULL AND i.status = 'running';
     IF FOUND THEN
+        PERFORM df._end_waits_1(p_instance, 0, 2147483647, '');  -- or they would still catch signals
         PERFORM df._notify('c:' || p_instance);
         PERFORM df._notify('w');
     ELSIF NOT EXISTS (SELECT 1 FROM df._instances i WHERE i.id = p_instance AND i.submitted_by = p_who) THEN
