@@ -70,7 +70,7 @@ def check_owed(drawn: Drawn, run: Run) -> None:
     ]
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(drawn_graphs(), _seeds, st.data())
 def test_what_is_owed_is_done_once_whatever_fails_and_crashes(
     drawn: Drawn, seed: int, data: st.DataObject
@@ -82,7 +82,7 @@ def test_what_is_owed_is_done_once_whatever_fails_and_crashes(
     check_owed(drawn, run)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(drawn_graphs(), _seeds, st.integers(0, 40), st.data())
 def test_a_cancel_at_any_point_stops_what_goes_forward_and_does_what_is_owed(
     drawn: Drawn, seed: int, writes: int, data: st.DataObject
@@ -98,7 +98,7 @@ def test_a_cancel_at_any_point_stops_what_goes_forward_and_does_what_is_owed(
         assert all("!" in key.path for key in late), "a step went forward after the cancel"
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(drawn_graphs(DETERMINED), _seeds, st.data())
 def test_restarts_at_any_point_give_the_same_end(
     drawn: Drawn, seed: int, data: st.DataObject

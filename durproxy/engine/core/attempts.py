@@ -113,7 +113,8 @@ class Attempts(Activation):
         return self._after(outcome)
 
     def passes_up(self, child: Activation) -> Decision | bool:
-        return True
+        # a step can decide the end of its innermost frame, and later attempts have one of their own
+        return self.attempt == 0
 
     def given_up(self, error: StepError) -> StepError:
         """What the last attempt's error says outside."""
