@@ -10,28 +10,23 @@ meanwhile wait and are not refused. SIGTERM or SIGINT drains: every child gets S
 from __future__ import annotations
 
 import json
-import os
 import resource
 import signal
-import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import closing, contextmanager
-from pathlib import Path
+from collections.abc import AsyncIterator, Callable
+from contextlib import closing
 
 import trio
 
 from durproxy.bus import LocalBus, Report, Suspects
 from durproxy.children import Child
-from durproxy.config import Settings, option_name
-from durproxy.errors import ConfigurationError
+from durproxy.config import Settings
 from durproxy.home import prepare_home
 from durproxy.listening import Listening, listen
 from durproxy.log import configure, get_logger
+from durproxy.private_folder import SUPERVISOR, private_folder
 from durproxy.zygote import Zygote
 
 _KILL_GRACE = 1.0  # beyond drain_timeout, for the children's own bookkeeping
-
-_LONGEST_FOLDER = 107 - len("/supervisor.sock")  # sun_path in <sys/un.h>
 
 _log = get_logger(__name__)
 
@@ -133,12 +128,12 @@ def serve(settings: Settings, on_ready: Callable[[Listening], None]) -> int:
 def _serve(settings: Settings, on_ready: Callable[[Listening], None], zygote: Zygote) -> int:
     with (
         closing(listen(settings)) as listening,
-        _private_folder(settings.runtime_dir) as private,
+        private_folder(settings.runtime_dir) as private,
     ):
         zygote.start()  # imports while we talk to the upstream
         prepare_home(settings)
         told = settings.model_copy(update={"runtime_dir": private})
-        with LocalBus(told.runtime_dir, "supervisor") as bus:
+        with LocalBus(told.runtime_dir, SUPERVISOR) as bus:
             trio.run(Supervisor(told, listening, bus, zygote).run, on_ready)
     _log.info("serve.stopped")
     return 0
@@ -148,25 +143,6 @@ def _raise_descriptor_limit() -> None:
     """Of the children, too: each client takes two, and the usual soft limit is 1,024."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-
-
-@contextmanager
-def _private_folder(parent: Path) -> Iterator[Path]:
-    """A folder of our own for the children's sockets."""
-    option = option_name("runtime_dir")
-    try:
-        folder = tempfile.TemporaryDirectory(prefix="durproxy-", dir=parent)
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise ConfigurationError(
-            f'could not make a folder in "{parent}" of option {option}: {reason}'
-        ) from None
-    with folder as path:
-        if len(os.fsencode(path)) > _LONGEST_FOLDER:
-            raise ConfigurationError(
-                f'the path "{parent}" of option {option} is too long for unix sockets'
-            )
-        yield Path(path)
 
 
 async def _any_ready(children: list[Child]) -> None:
