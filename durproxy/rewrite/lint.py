@@ -59,13 +59,22 @@ def _reading_of_text(inside: str) -> dict[str, object] | None:
     except (SyntaxFault, TooLong):
         return None
     targets: tuple[Tree, ...] = getattr(statements[0].stmt, "targetList", None) or ()
-    if len(statements) != 1 or len(targets) != 1:
+    if len(statements) != 1 or len(targets) != 1 or not _is_expression(targets[0].val):
         return None
 
     def place(position: int) -> tuple[int, int]:
         return line_and_column(inside, position - len(_SELECT))
 
     return _found(_SELECT + inside, len(_SELECT), targets[0].val, place)
+
+
+def _is_expression(node: Tree) -> bool:
+    """Tell whether a text is an expression of ours; others are ids, graphs and SQL."""
+    if isinstance(node, ast.FuncCall):
+        return dsl.function_name(node) is not None
+    if isinstance(node, ast.A_Expr):
+        return dsl.operator_name(node) is not None
+    return isinstance(node, ast.A_Const) and isinstance(node.val, ast.String)
 
 
 def _found(text: str, start: int, expression: Tree, place: Place) -> dict[str, object]:

@@ -49,7 +49,10 @@ def test_what_is_wrong_is_told() -> None:
 
 @pytest.mark.parametrize(
     "statement",
-    ["SELECT df.lint('a', '{}')", "SELECT df.lint('a)')", "SELECT df.lint()", "SELECT lint('a')"],
+    [
+        *("SELECT df.lint('a', '{}')", "SELECT df.lint('a)')", "SELECT df.lint()"),
+        *("SELECT lint('a')", "SELECT df.lint('1000000a')", "SELECT df.lint('SELECT 1')"),
+    ],
 )
 def test_what_cannot_be_told_is_left_alone(statement: str) -> None:
     assert plan_text(statement, "utf-8").text is None
