@@ -49,7 +49,7 @@ def main() -> None:
 
 def _parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="./scripts/bench wire", description=__doc__)
-    parser.add_argument("--bindir", type=Path, default=_newest_bindir(), help="Postgres programs")
+    parser.add_argument("--bindir", type=Path, default=newest_bindir(), help="Postgres programs")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=3, help="of one pgbench run")
     parser.add_argument("--scale", type=int, default=10)
@@ -60,7 +60,7 @@ def _parse_options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _newest_bindir() -> Path:
+def newest_bindir() -> Path:
     """Debian's if there is one, since pgbouncer comes from there, too."""
     installed = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
     return installed[-1] if installed else embedded_bindir()
