@@ -26,7 +26,8 @@ from bench.wire import newest_bindir
 
 Rounds = dict[str, dict[str, list[float]]]  # steps per second by workload and contender
 Figures = dict[str, dict[str, float]]
-_ALONE: dict[str, Callable[[Ground, Path], dict[str, float]]] = {
+Measure = Callable[[Ground, Path], dict[str, float]]
+_ALONE: dict[str, Measure] = {
     "latency": latency,
     "length": length,
     "W5": recovery,
@@ -39,7 +40,7 @@ def main() -> None:
     options = _parse_options()
     chosen = options.only.split(",")
     engines = [int(number) for number in options.engines.split(",")]
-    alone = {**_ALONE, "W4": partial(sleepers, scale=options.scale)}
+    alone: dict[str, Measure] = {**_ALONE, "W4": partial(sleepers, scale=options.scale)}
     console = Console(width=140)
     with ground(options.bindir) as place:
         workloads = [name for name in KINDS if name in chosen]

@@ -35,9 +35,9 @@ def floor(bindir: Path, dsn: str, seconds: int) -> float:
 
 def pgbench(bindir: Path, dsn: str, script: Path, *options: str) -> float:
     """Run a script with prepared statements; transactions per second."""
-    command = [bindir / "pgbench", "-n", "-M", "prepared", "-c", str(CLIENTS), "-j", "2"]
+    command = [str(bindir / "pgbench"), "-n", "-M", "prepared", "-c", str(CLIENTS), "-j", "2"]
     done = subprocess.run(
-        [*command, "-f", script, *options, dsn], capture_output=True, text=True, check=True
+        [*command, "-f", str(script), *options, dsn], capture_output=True, text=True, check=True
     )
     found = _TPS.search(done.stdout)
     if found is None:

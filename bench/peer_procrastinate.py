@@ -29,7 +29,7 @@ _COMPLETED = """
 
 def main() -> None:
     dsn, kind, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
-    logging.disable(logging.INFO)
+    logging.disable(logging.WARNING)
     if kind == "worker":
         asyncio.run(_work(dsn))
         return
