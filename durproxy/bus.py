@@ -7,6 +7,7 @@ batched query for holds), so a full or missing socket is no error.
     ended    engine -> proxies     instances reached a final status
     gone     supervisor -> engines the engine process with this pid is dead
     suspects engine -> supervisor  instances wait for an engine that takes suspects
+    settings supervisor -> proxies the settings that hold from now on, as JSON
 
 A question carries one end of a stream of its own, for the answer. Who has nothing to say closes it,
 as does the kernel for a process that dies: so "nobody" is known without waiting for a time.
@@ -28,7 +29,7 @@ from types import TracebackType
 
 import trio
 
-_MAX_DATAGRAM = 1024
+_MAX_DATAGRAM = 64 * 1024
 _IDS_AT_ONCE = 100  # that fit into one
 _RECEIVE_SIZE = 64 * 1024
 _PATIENCE = 10.0  # seconds for an answer
@@ -100,7 +101,14 @@ class Suspects:
     """Instances wait that ordinary engines leave alone."""
 
 
-Message = Wake | Ended | Gone | Cancel | Report | Suspects
+@dataclass(frozen=True, slots=True)
+class Follow:
+    """Other settings hold from now on."""
+
+    settings: bytes
+
+
+Message = Follow | Wake | Ended | Gone | Cancel | Report | Suspects
 
 
 class LocalBus:
@@ -142,6 +150,9 @@ class LocalBus:
 
     def tell_engines_gone(self, pid: int) -> None:
         self._send("engine", b"gone %d" % pid)
+
+    def tell_proxies_settings(self, settings: bytes) -> None:
+        self._send("proxy", b"settings " + settings)
 
     def tell_supervisor_suspects(self) -> None:
         self._send("supervisor", b"suspects")
@@ -223,6 +234,8 @@ def parse_message(data: bytes, reply: Reply | None = None) -> Message | None:
         return Ended(tuple(rest.decode("ascii", "replace").split()))
     if word == b"gone" and rest.isdigit():
         return Gone(int(rest))
+    if word == b"settings":
+        return Follow(rest)
     if word == b"suspects":
         return Suspects()
     if reply is None:

@@ -43,7 +43,7 @@ class Child:
         self.kind = kind
         self.index = index
         self.ready = trio.Event()  # at least once
-        self._settings = settings
+        self.settings = settings  # of the next start
         self._listeners = listeners
         self._zygote = zygote
         self._pid: int | None = None
@@ -96,6 +96,11 @@ class Child:
             "starts": self._starts,
         }
 
+    def renew(self) -> None:
+        """Let the process finish what it does, and start another."""
+        if self._pid is not None:
+            os.kill(self._pid, signal.SIGTERM)
+
     def stop(self, with_signal: signal.Signals = signal.SIGTERM) -> None:
         self._stopping.set()
         if self._pid is not None:
@@ -119,7 +124,7 @@ class Child:
             os.close(childs_ready_fd)
             os.close(childs_orders_fd)
         with suppress(BrokenPipeError), os.fdopen(orders_fd, "wb") as pipe:
-            pipe.write(orders(self._settings))  # if it died at once: it is watched like any other
+            pipe.write(orders(self.settings))  # if it died at once: it is watched like any other
         self._pid = pid
         self._starts += 1
         _log.info("child.started", kind=self.kind, index=self.index, pid=pid)

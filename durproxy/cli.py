@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -88,7 +89,8 @@ def serve(
         "allow_trust": allow_trust,
         "log_format": log_format,
     }
-    raise typer.Exit(supervise.serve(load_settings(options, config), _say_ready))
+    read = partial(load_settings, options, config)
+    raise typer.Exit(supervise.serve(read(), _say_ready, read))
 
 
 @app.command()

@@ -110,6 +110,7 @@ class Settings(BaseSettings):
     lease: float = Field(default=10.0, gt=0)  # seconds without a sign of life: dead
     claim_batch: int = Field(default=50, ge=1)
     max_held: int = Field(default=500, ge=1)  # instances in one engine's memory
+    max_result_bytes: int = Field(default=20_000_000, ge=1, le=500_000_000)  # of one step's rows
     set_aside_after: int = Field(default=5, ge=1)  # attempts that an instance spoilt alone
     max_user_connections: int = Field(default=10, ge=1)  # of one engine as one role
     max_new_transaction_starts: int = Field(default=2, ge=1)  # of one proxy, at a time
@@ -127,6 +128,14 @@ class Settings(BaseSettings):
     retention_instances: int = Field(default=10_000, ge=0, le=2**31 - 1)  # ended ones; 0: no limit
     retention_interval: float = Field(default=3600.0, gt=0)  # seconds; an idle engine looks
 
+    tls: Literal["allow", "require"] = "allow"  # for clients, once there is a certificate
+    tls_cert: Path | None = None
+    tls_key: Path | None = None  # where it is not in the same file
+    tls_client_ca: Path | None = None  # clients need a certificate that this one has signed
+    tls_min_version: Literal["TLSv1.2", "TLSv1.3"] = "TLSv1.2"
+    auth_file: Path | None = None  # passwords, for logins that cannot pass through
+    max_connections: int = Field(default=0, ge=0)  # of clients to one proxy; 0: no limit
+    max_role_connections: int = Field(default=0, ge=0)  # as one role
     drain_timeout: float = Field(default=30.0, ge=0)  # seconds from SIGTERM
     auth_timeout: float = Field(default=60.0, gt=0)
     max_startup_packet: int = Field(default=10_000, ge=8)  # bytes, as in Postgres

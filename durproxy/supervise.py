@@ -4,7 +4,7 @@ A child that dies is started again: at once when it had been at work, after paus
 it keeps dying before that. An engine for suspects (engine/probation.py) is started when an engine
 asks for one, and may end by itself. The listening sockets stay open here, so clients that connect
 meanwhile wait and are not refused. SIGTERM or SIGINT drains: every child gets SIGTERM and
-``drain_timeout`` seconds to finish; a second signal ends them at once.
+``drain_timeout`` seconds to finish; a second signal ends them at once. SIGHUP reloads.
 """
 
 from __future__ import annotations
@@ -18,12 +18,16 @@ from contextlib import closing
 import trio
 
 from durproxy.bus import LocalBus, Report, Suspects
+from durproxy.child import orders
 from durproxy.children import Child
 from durproxy.config import Settings
+from durproxy.errors import DurproxyError
 from durproxy.home import prepare_home
 from durproxy.listening import Listening, listen
 from durproxy.log import configure, get_logger
 from durproxy.private_folder import SUPERVISOR, private_folder
+from durproxy.proxy.loaded import load
+from durproxy.reload import change
 from durproxy.zygote import Zygote
 
 _KILL_GRACE = 1.0  # beyond drain_timeout, for the children's own bookkeeping
@@ -35,9 +39,15 @@ class Supervisor:
     """The children of one ``serve`` and what they share."""
 
     def __init__(
-        self, settings: Settings, listening: Listening, bus: LocalBus, zygote: Zygote
+        self,
+        settings: Settings,
+        listening: Listening,
+        bus: LocalBus,
+        zygote: Zygote,
+        read_again: Callable[[], Settings],
     ) -> None:
         self._settings = settings
+        self._read_again = read_again
         self._listening = listening
         self._bus = bus
         self._proxies = [
@@ -62,10 +72,14 @@ class Supervisor:
     async def run(self, on_ready: Callable[[Listening], None]) -> None:
         """Until a signal has come and everything has drained."""
         children = self._children
-        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        with (
+            trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals,
+            trio.open_signal_receiver(signal.SIGHUP) as reloads,
+        ):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._stop_on, signals, children)
                 nursery.start_soon(self._announce, on_ready)
+                nursery.start_soon(self._reload_on, reloads)
                 async with trio.open_nursery() as running:
                     for child in children:
                         running.start_soon(child.keep_running, self._child_died)
@@ -78,6 +92,27 @@ class Supervisor:
                 running.start_soon(self._run_alone)
             elif isinstance(message, Report):
                 running.start_soon(self._report, message)
+
+    async def _reload_on(self, signals: AsyncIterator[int]) -> None:
+        async for _ in signals:
+            try:
+                await self._reload()
+            except DurproxyError as error:
+                _log.error("serve.not_reloaded", error=error.message, detail=error.detail)
+
+    async def _reload(self) -> None:
+        """Follow the settings as they are now, if all of them can be used."""
+        changed = change(self._settings, self._read_again())
+        load(changed.settings)
+        await trio.to_thread.run_sync(prepare_home, changed.settings)
+        self._settings = changed.settings
+        for child in self._children:
+            child.settings = changed.settings
+        self._bus.tell_proxies_settings(orders(changed.settings))
+        if changed.restarts:
+            for child in (*self._engines, *self._web):
+                child.renew()
+        _log.info("serve.reloaded", at_next_start=changed.later)
 
     async def _report(self, asked: Report) -> None:
         children = [child.report() for child in self._children]
@@ -117,15 +152,29 @@ class Supervisor:
             self._bus.tell_engines_gone(pid)
 
 
-def serve(settings: Settings, on_ready: Callable[[Listening], None]) -> int:
-    """Run the proxies, engines and the web port until told to stop; the exit code."""
+def serve(
+    settings: Settings,
+    on_ready: Callable[[Listening], None],
+    read_again: Callable[[], Settings] | None = None,
+) -> int:
+    """Run the proxies, engines and the web port until told to stop; the exit code.
+
+    ``read_again`` gives the settings at a reload; without it they stay, and only the files that
+    they name are read again.
+    """
     configure(settings, "supervisor")
     _raise_descriptor_limit()
+    load(settings)
     with closing(Zygote()) as zygote:
-        return _serve(settings, on_ready, zygote)
+        return _serve(settings, on_ready, read_again or (lambda: settings), zygote)
 
 
-def _serve(settings: Settings, on_ready: Callable[[Listening], None], zygote: Zygote) -> int:
+def _serve(
+    settings: Settings,
+    on_ready: Callable[[Listening], None],
+    read_again: Callable[[], Settings],
+    zygote: Zygote,
+) -> int:
     with (
         closing(listen(settings)) as listening,
         private_folder(settings.runtime_dir) as private,
@@ -134,7 +183,7 @@ def _serve(settings: Settings, on_ready: Callable[[Listening], None], zygote: Zy
         prepare_home(settings)
         told = settings.model_copy(update={"runtime_dir": private})
         with LocalBus(told.runtime_dir, SUPERVISOR) as bus:
-            trio.run(Supervisor(told, listening, bus, zygote).run, on_ready)
+            trio.run(Supervisor(told, listening, bus, zygote, read_again).run, on_ready)
     _log.info("serve.stopped")
     return 0
 

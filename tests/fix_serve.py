@@ -62,8 +62,10 @@ class Serve(Observed):
             "runtime_dir": home.passfile.parent,  # what a killed one leaves goes with the cluster
             **settings,
         }
+        config = chosen.pop("config", None)
+        arguments = [] if config is None else ["--config", str(config)]
         environment = ENVIRONMENT | {"PGPASSFILE": str(home.passfile)} | environment_of(chosen)
-        super().__init__("serve", env=environment | env)
+        super().__init__("serve", *arguments, env=environment | env)
 
     @property
     def dsn(self) -> str:
@@ -149,7 +151,10 @@ class Visitor:
 
 
 class ServeWith(Protocol):
-    """Starts a server with settings by field name, and extra environment for the process."""
+    """Starts a server with settings by field name, and extra environment for the process.
+
+    ``config`` is a file with settings.
+    """
 
     def __call__(self, env: dict[str, str] | None = None, **settings: object) -> Serve: ...
 

@@ -33,6 +33,7 @@ from durproxy.wire.startup import StartupMessage
 from durproxy.wire.states import Event, State, next_state
 
 if TYPE_CHECKING:
+    from durproxy.proxy.pump import Pump
     from durproxy.proxy.shell import Shell
 
 A = TypeVarTuple("A")
@@ -79,7 +80,7 @@ class Link(Ledger):
     ) -> None:
         super().__init__()
         self.shell = shell
-        self.pump = shell.pump
+        self.pump: Pump = shell.pump
         self.client = client
         self.server = server
         self.place = place

@@ -10,13 +10,15 @@ from dataclasses import asdict
 
 import trio
 
-from durproxy.bus import Cancel, Ended, LocalBus, Report
+from durproxy.bus import Cancel, Ended, Follow, LocalBus, Report
 from durproxy.child import announce_ready
-from durproxy.config import Settings
+from durproxy.config import Settings, received_settings
+from durproxy.errors import DurproxyError
 from durproxy.log import get_logger
 from durproxy.proxy import sockets
 from durproxy.proxy.cancelling import cancel_for_sibling
 from durproxy.proxy.greeting import greet
+from durproxy.proxy.loaded import load
 from durproxy.proxy.shell import Shell
 
 log = get_logger(__name__)
@@ -79,8 +81,20 @@ async def _listen_to_bus(shell: Shell, bus: LocalBus) -> None:
                 shell.holds.ended(instance)
         elif isinstance(message, Cancel):
             shell.nursery.start_soon(cancel_for_sibling, shell, message)
+        elif isinstance(message, Follow):
+            _follow(shell, message)
         elif isinstance(message, Report):
             shell.nursery.start_soon(_report, shell, message)
+
+
+def _follow(shell: Shell, message: Follow) -> None:
+    try:
+        loaded = load(received_settings(json.loads(message.settings)))
+    except DurproxyError as error:  # a file that has changed since the supervisor looked
+        log.error("proxy.not_reloaded", error=error.message)
+    else:
+        shell.follow(loaded)
+        log.info("proxy.reloaded")
 
 
 async def _report(shell: Shell, asked: Report) -> None:

@@ -10,28 +10,40 @@ import trio
 from durproxy.bus import LocalBus
 from durproxy.config import Settings
 from durproxy.proxy.acting import Acting
+from durproxy.proxy.client_tls import ClientTls
 from durproxy.proxy.holds import Holds
+from durproxy.proxy.limits import Limits
 from durproxy.proxy.link import Link
+from durproxy.proxy.loaded import Loaded, load
 from durproxy.proxy.pump import Pump
 from durproxy.proxy.readers import Readers
 from durproxy.proxy.rewriting import Rewriter
 from durproxy.proxy.statistics import Counters
 from durproxy.proxy.upstream import Upstream
 from durproxy.proxy.upward import Decision
+from durproxy.proxy.user_list import UserList
 from durproxy.rewrite.plan import Session
 from durproxy.wire.startup import CancelRequest
 
 A = TypeVarTuple("A")
 
+_MOST_CANCELS = 50  # at a time; a flood of them waits, and is cut off by the time for a login
+
 
 class Shell:
     """One of each, and the nursery in which connections' tasks run."""
 
+    settings: Settings
+    upstream: Upstream
+    client_tls: ClientTls | None
+    user_list: UserList
+
     def __init__(self, settings: Settings, nursery: trio.Nursery, bus: LocalBus) -> None:
-        self.settings = settings
+        self.follow(load(settings))
         self.nursery = nursery
         self.counters = Counters()
-        self.upstream = Upstream.from_conninfo(settings.upstream)
+        self.limits = Limits(self)
+        self.cancels = trio.CapacityLimiter(_MOST_CANCELS)
         self.pump = Pump(self.counters)
         self.rewriter = Rewriter(self.counters)
         self.readers = Readers(self.counters)
@@ -39,6 +51,13 @@ class Shell:
         self._bus = bus
         self.acting = Acting(settings, self.run_beside, bus.wake_engines)
         self._by_key: dict[tuple[int, bytes], Link] = {}
+
+    def follow(self, loaded: Loaded) -> None:
+        """These settings, for all that begins from now on."""
+        self.settings = loaded.settings
+        self.upstream = loaded.upstream
+        self.client_tls = loaded.client_tls
+        self.user_list = loaded.user_list
 
     def adopt(self, link: Link) -> None:
         """The link's login is over: it goes into the pump."""
@@ -54,6 +73,7 @@ class Shell:
         if link.key is not None and self._by_key.get(link.key) is link:
             del self._by_key[link.key]
         self.holds.forget(link)
+        self.limits.leave(link.login)
 
     def link_with_key(self, request: CancelRequest) -> Link | None:
         return self._by_key.get((request.process_id, request.secret_key))

@@ -51,6 +51,26 @@ async def receive(sock: socket.socket) -> bytes:
             await wait_readable(sock)
 
 
+async def receive_byte(sock: socket.socket) -> bytes:
+    """The next one, and nothing of what may stand behind it; empty at the end of the stream."""
+    while True:
+        try:
+            return sock.recv(1)
+        except BlockingIOError:
+            await wait_readable(sock)
+
+
+async def peek(sock: socket.socket) -> int | None:
+    """The next byte, which stays there; None at the end of the stream."""
+    while True:
+        try:
+            data = sock.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            await wait_readable(sock)
+            continue
+        return data[0] if data else None
+
+
 async def send_all(sock: socket.socket, data: bytes) -> None:
     view = memoryview(data)
     while view:

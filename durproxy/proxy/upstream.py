@@ -2,12 +2,13 @@
 
 Only the places come from the conninfo: a client brings its own user, database and password.
 Names are resolved at each connect and an address is never kept, so that a failover by DNS is
-followed. Encryption of this leg belongs here, between ``connect`` and the startup packet.
+followed. A connection is encrypted here, before its startup packet, as the conninfo says.
 """
 
 from __future__ import annotations
 
 import socket
+import ssl
 from dataclasses import dataclass
 
 import trio
@@ -16,6 +17,8 @@ from psycopg.conninfo import conninfo_to_dict
 
 from durproxy.errors import UpstreamUnreachable
 from durproxy.proxy import sockets
+from durproxy.proxy.tls import reason
+from durproxy.proxy.upstream_tls import UpstreamTls, load_upstream_tls
 
 _DEFAULT_HOSTS = "/var/run/postgresql"
 _DEFAULT_TIMEOUT = 10.0  # seconds for one host, when the conninfo has no connect_timeout
@@ -28,6 +31,7 @@ class Place:
 
     host: str
     port: int
+    name: str = ""  # what the certificate has to name, where the host is given by its address
 
     @property
     def socket_path(self) -> str | None:
@@ -44,22 +48,25 @@ class Upstream:
     places: tuple[Place, ...]
     connect_timeout: float
     database: str  # of the home schema
+    tls: UpstreamTls
 
     @classmethod
     def from_conninfo(cls, conninfo: str) -> Upstream:
         given = _defaults() | {name: str(v) for name, v in conninfo_to_dict(conninfo).items()}
         hosts = (given.get("hostaddr") or given.get("host") or _DEFAULT_HOSTS).split(",")
+        names = (given.get("host") or ",".join(hosts)).split(",")
         ports = given.get("port", "5432").split(",")
         if len(ports) == 1:  # as in libpq: one port is every host's
             ports *= len(hosts)
         seconds = float(given.get("connect_timeout") or 0)
         return cls(
             tuple(
-                Place(host or _DEFAULT_HOSTS, int(port or 5432))
-                for host, port in zip(hosts, ports, strict=True)
+                Place(host or _DEFAULT_HOSTS, int(port or 5432), name or host)
+                for host, port, name in zip(hosts, ports, names, strict=True)
             ),
             seconds if seconds > 0 else _DEFAULT_TIMEOUT,
             given.get("dbname") or given.get("user", ""),
+            load_upstream_tls(given),
         )
 
     async def connect(self) -> tuple[socket.socket, Place]:
@@ -69,7 +76,7 @@ class Upstream:
             try:
                 return await self.connect_to(place), place
             except OSError as error:
-                failures.append(f"{place}: {error.strerror or error}")
+                failures.append(f"{place}: {reason(error)}")
             except trio.TooSlowError:
                 failures.append(f"{place}: timeout expired")
         raise UpstreamUnreachable(
@@ -82,16 +89,29 @@ class Upstream:
     async def connect_to(self, place: Place) -> socket.socket:
         """A connection to this place; OSError or TooSlowError says why there is none."""
         with trio.fail_after(self.connect_timeout):
-            if place.socket_path is not None:
-                return await _connect_unix(place.socket_path)
-            found = await trio.socket.getaddrinfo(place.host, place.port, type=socket.SOCK_STREAM)
-            failure: OSError = OSError("the host has no address")
-            for family, _, _, _, address in found:
-                try:
-                    return await sockets.connect(family, address)
-                except OSError as error:
-                    failure = error
-            raise failure
+            sock = await _dial(place)
+            try:
+                return await self.tls.secure(sock, place.name)
+            except ssl.SSLError:
+                if self.tls.needed:
+                    raise
+            except BaseException:
+                sock.close()
+                raise
+            return await _dial(place)  # as libpq does, where TLS was only a wish
+
+
+async def _dial(place: Place) -> socket.socket:
+    if place.socket_path is not None:
+        return await _connect_unix(place.socket_path)
+    found = await trio.socket.getaddrinfo(place.host, place.port, type=socket.SOCK_STREAM)
+    failure: OSError = OSError("the host has no address")
+    for family, _, _, _, address in found:
+        try:
+            return await sockets.connect(family, address)
+        except OSError as error:
+            failure = error
+    raise failure
 
 
 async def _connect_unix(path: str) -> socket.socket:

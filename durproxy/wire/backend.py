@@ -17,7 +17,6 @@ CLOSE_COMPLETE = ord("3")
 COMMAND_COMPLETE = ord("C")
 COPY_IN_RESPONSE = ord("G")
 EMPTY_QUERY_RESPONSE = ord("I")
-NEGOTIATE_PROTOCOL_VERSION = ord("v")
 NO_DATA = ord("n")
 PARSE_COMPLETE = ord("1")
 PORTAL_SUSPENDED = ord("s")
@@ -25,6 +24,8 @@ READY_FOR_QUERY = ord("Z")
 ROW_DESCRIPTION = ord("T")
 
 AUTHENTICATION_OK = 0
+AUTHENTICATION_SASL = 10
+AUTHENTICATION_SASL_CONTINUE = 11
 AUTHENTICATION_SASL_FINAL = 12
 
 IDLE = ord("I")  # ReadyForQuery outside a transaction
@@ -211,5 +212,30 @@ _REPORTS: dict[int, type[ErrorResponse] | type[NoticeResponse]] = {
 }
 
 
-def encode_authentication(code: int) -> bytes:
-    return encode_message(Authentication.kind, encode_int32(code))
+def encode_authentication(code: int, data: bytes = b"") -> bytes:
+    return encode_message(Authentication.kind, encode_int32(code) + data)
+
+
+def sasl_mechanisms(body: Buffer) -> tuple[str, ...] | None:
+    """What an Authentication message offers, the best first; None if it is not that step."""
+    reader = BodyReader(body)
+    if reader.read_int32() != AUTHENTICATION_SASL:
+        return None
+    names = []
+    while name := reader.read_string():
+        names.append(name.decode("ascii", "replace"))
+    reader.finish()
+    return tuple(names)
+
+
+def encode_sasl(mechanisms: tuple[str, ...]) -> bytes:
+    names = b"".join(encode_string(name.encode()) for name in mechanisms)
+    return encode_authentication(AUTHENTICATION_SASL, names + b"\0")
+
+
+def encode_sasl_continue(text: str) -> bytes:
+    return encode_authentication(AUTHENTICATION_SASL_CONTINUE, text.encode())
+
+
+def encode_sasl_final(text: str) -> bytes:
+    return encode_authentication(AUTHENTICATION_SASL_FINAL, text.encode())

@@ -161,6 +161,42 @@ class Close(FrontendMessage):
         return encode_message(self.kind, bytes([self.what]) + encode_string(self.name))
 
 
+@dataclass(frozen=True, slots=True)
+class SASLInitialResponse(FrontendMessage):
+    """The client's choice among the offered mechanisms, and its first words."""
+
+    kind: ClassVar[int] = ord("p")
+    mechanism: bytes
+    data: bytes | None
+
+    @classmethod
+    def parse(cls, body: Buffer) -> SASLInitialResponse:
+        reader = BodyReader(body)
+        message = cls(reader.read_string(), _read_parameter(reader))
+        reader.finish()
+        return message
+
+    def encode(self) -> bytes:
+        length = -1 if self.data is None else len(self.data)
+        body = encode_string(self.mechanism) + encode_int32(length) + (self.data or b"")
+        return encode_message(self.kind, body)
+
+
+@dataclass(frozen=True, slots=True)
+class SASLResponse(FrontendMessage):
+    """The client's next words."""
+
+    kind: ClassVar[int] = ord("p")
+    data: bytes
+
+    @classmethod
+    def parse(cls, body: Buffer) -> SASLResponse:
+        return cls(bytes(body))
+
+    def encode(self) -> bytes:
+        return encode_message(self.kind, self.data)
+
+
 def _read_int16s(reader: BodyReader) -> tuple[int, ...]:
     return tuple(reader.read_int16() for _ in range(reader.read_int16()))
 

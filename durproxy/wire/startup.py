@@ -12,7 +12,6 @@ from struct import Struct
 
 from durproxy.errors import DurproxyError, ProtocolViolation
 from durproxy.wire import sqlstate
-from durproxy.wire.framing import Buffer
 
 MAJOR = 3
 PROTOCOL_3_0 = MAJOR << 16
@@ -91,10 +90,6 @@ class Received:
     message: FirstMessage
     raw: bytes
     rest: bytes
-
-
-def wants_direct_tls(data: Buffer) -> bool:
-    return len(data) > 0 and data[0] == TLS_HANDSHAKE
 
 
 def maybe_parse_first(data: bytes, max_packet: int) -> Received | None:

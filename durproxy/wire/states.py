@@ -5,7 +5,7 @@ not know in a state is a ProtocolViolation. The table does no work: whoever lear
 asks ``next_state`` and then acts. What changes with every message (how many replies are
 outstanding, the transaction status) is not a state here: it belongs to the relay.
 
-    GREETING ──> CONNECTING ──> AUTHENTICATING <──> ANSWERING
+    GREETING ──> CONNECTING ──> AUTHENTICATING <──> ANSWERING, VOUCHING
                                       │
                                    STARTING ──> RELAYING <──> SETTLING, PLANNING, HELD ──> CLOSED
 """
@@ -25,6 +25,7 @@ class State(Enum):
     CONNECTING = "connecting"  # its startup packet is here, the upstream connection is not
     AUTHENTICATING = "authenticating"  # the server's turn in the login
     ANSWERING = "answering"  # the client's turn in the login
+    VOUCHING = "vouching"  # the client proves itself to us, and we to the server
     STARTING = "starting"  # logged in; the server tells its settings
     RELAYING = "relaying"  # in the pump, both ways
     SETTLING = "settling"  # how the client's next statement reads, answers to come will tell
@@ -43,6 +44,8 @@ class Event(Enum):
     CHALLENGE_RECEIVED = "challenge received"
     PROGRESS_RECEIVED = "progress received"  # a notice, a negotiation, the last SASL message
     ANSWER_RECEIVED = "answer received"
+    VOUCHING_STARTED = "vouching started"
+    VOUCHED = "vouched"
     LOGIN_ACCEPTED = "login accepted"
     SETTING_RECEIVED = "setting received"
     READY_RECEIVED = "ready received"
@@ -62,6 +65,8 @@ TRANSITIONS: dict[tuple[State, Event], State] = {
     (S.CONNECTING, E.UPSTREAM_CONNECTED): S.AUTHENTICATING,
     (S.AUTHENTICATING, E.CHALLENGE_RECEIVED): S.ANSWERING,
     (S.AUTHENTICATING, E.PROGRESS_RECEIVED): S.AUTHENTICATING,
+    (S.AUTHENTICATING, E.VOUCHING_STARTED): S.VOUCHING,
+    (S.VOUCHING, E.VOUCHED): S.AUTHENTICATING,
     (S.AUTHENTICATING, E.LOGIN_ACCEPTED): S.STARTING,
     (S.ANSWERING, E.ANSWER_RECEIVED): S.AUTHENTICATING,
     (S.STARTING, E.SETTING_RECEIVED): S.STARTING,

@@ -131,7 +131,7 @@ def scripted_server(script: Callable[[RawPeer], None]) -> Iterator[str]:
     thread = threading.Thread(target=serve)
     thread.start()
     try:
-        yield f"host=127.0.0.1 port={port}"
+        yield f"host=127.0.0.1 port={port} sslmode=disable"
     finally:
         listener.shutdown(socket.SHUT_RDWR)
         listener.close()

@@ -64,7 +64,7 @@ def test_direct_tls_is_closed_with_a_log_line(proxy: Proxy) -> None:
     with RawPeer(proxy.dial()) as peer:
         peer.send(b"\x16\x03\x01\x02\x00\x01")
         assert peer.is_closed()
-    assert "sslnegotiation" in proxy.wait_log("connection.tls_refused")["hint"]
+    assert "tls_cert" in proxy.wait_log("connection.tls_refused")["hint"]
 
 
 def test_encryption_is_declined_and_the_session_goes_on(proxy: Proxy, database: Database) -> None:

@@ -25,7 +25,6 @@ from durproxy.wire.startup import (
     encode_ssl_request,
     encode_startup,
     maybe_parse_first,
-    wants_direct_tls,
 )
 
 LIMIT = 10_000
@@ -105,12 +104,6 @@ def test_replication_is_asked_for_by_anything_that_is_not_false(word: str, wante
 def test_database_is_named_like_the_user_by_default() -> None:
     assert StartupMessage(PROTOCOL_3_0, {"user": "u"}).database == "u"
     assert StartupMessage(PROTOCOL_3_0, {"user": "u", "database": "d"}).database == "d"
-
-
-def test_direct_tls_shows_in_the_first_byte() -> None:
-    assert wants_direct_tls(b"\x16\x03\x01")
-    assert not wants_direct_tls(encode_ssl_request())
-    assert not wants_direct_tls(b"")
 
 
 @given(st.binary(max_size=300))

@@ -1,0 +1,63 @@
+"""What a reload changes: nothing before all of it was found good.
+
+| setting                                    | takes effect                                       |
+|--------------------------------------------|----------------------------------------------------|
+| what proxies are told of logins and limits | for new connections, at once                       |
+| where we listen, how many processes, logs, | at the next start                                  |
+| the upstream                               |                                                    |
+| everything else                            | engines and the web port start anew, one at a time |
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from durproxy.config import Settings
+
+_AT_ONCE = frozenset(
+    (
+        "allow_trust",
+        "auth_file",
+        "auth_timeout",
+        "max_connections",
+        "max_role_connections",
+        "max_startup_packet",
+        "tls",
+        "tls_cert",
+        "tls_client_ca",
+        "tls_key",
+        "tls_min_version",
+    )
+)
+_AT_START = frozenset(
+    (
+        "engines",
+        "listen",
+        "listen_socket",
+        "log_format",
+        "log_level",
+        "proxies",
+        "runtime_dir",
+        "upstream",
+        "web",
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """From the settings of this run to others."""
+
+    settings: Settings  # to be followed from now on
+    later: tuple[str, ...]  # names of those that wait for the next start
+    restarts: bool  # whether the engines have to begin anew
+
+
+def change(old: Settings, new: Settings) -> Change:
+    """What becomes of the new settings while ``serve`` runs."""
+    names = [name for name in Settings.model_fields if getattr(old, name) != getattr(new, name)]
+    # the folder of this run is one of our own in the one that was given
+    later = tuple(name for name in names if name in _AT_START and name != "runtime_dir")
+    kept = {name: getattr(old, name) for name in _AT_START}
+    restarts = any(name not in _AT_ONCE | _AT_START for name in names)
+    return Change(new.model_copy(update=kept), later, restarts)
