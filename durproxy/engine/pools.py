@@ -8,6 +8,7 @@ to another database than the home's is closed at once, or nobody could drop that
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -16,7 +17,7 @@ from psycopg import pq
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from durproxy.engine.connection import Connection
-from durproxy.errors import DurproxyError
+from durproxy.errors import DurproxyError, UpstreamUnreachable
 
 CLEAN = "SELECT df._clean_1()"
 _FRESH = 0.01  # seconds since the last answer: it is not looked at again
@@ -25,16 +26,24 @@ _CLEANED_AFTER = 0.5  # seconds idle
 _CLOSED_AFTER = 60.0
 _CLEANING_TIMEOUT = 5.0
 _CANCEL_TIMEOUT = 2.0  # seconds for a cancelled connection's last words
+_TOLD_EVERY = 60.0
+_NO_PASSWORD = "no password supplied"  # noqa: S105  libpq's words
+_PASSFILE = " (the engine takes it from its passfile)"
 
 
 class Pool:
     """Up to `size` connections to one conninfo, made when needed, the last used first.
 
-    Without `keeps_idle` each is closed as soon as nobody uses it.
+    Without `keeps_idle` each is closed as soon as nobody uses it. `role`: whom they log in as, when
+    that is not the DSN's own user.
     """
 
-    def __init__(self, conninfo: str, size: int, *, keeps_idle: bool = True) -> None:
+    def __init__(
+        self, conninfo: str, size: int, *, keeps_idle: bool = True, role: str | None = None
+    ) -> None:
         self._conninfo = conninfo
+        self._role = role
+        self._told_at = -math.inf
         self._free = trio.Semaphore(size)
         self._idle: list[Connection] = []
         self._closed = not keeps_idle
@@ -73,7 +82,23 @@ class Pool:
             if connection.usable and (fresh or connection.is_quiet()):
                 return connection
             connection.close()
-        return await Connection.connect(self._conninfo)
+        try:
+            return await Connection.connect(self._conninfo)
+        except UpstreamUnreachable as error:
+            if self._role is None:
+                raise
+            hint = _PASSFILE if _NO_PASSWORD in error.message else ""
+            raise UpstreamUnreachable(
+                f'cannot log in as role "{self._role}": {error.message}{hint}'
+            ) from None
+
+    def is_news(self) -> bool:
+        """Whether that nobody can log in is to be told again: once a minute."""
+        now = trio.current_time()
+        if now - self._told_at < _TOLD_EVERY:
+            return False
+        self._told_at = now
+        return True
 
     async def _give_back(self, connection: Connection) -> None:
         if connection.usable and not self._closed:
@@ -138,8 +163,9 @@ class RolePools:
         """The pool to the home's database, or to another one."""
         pool = self._pools.get((role, database))
         if pool is None:
-            pool = Pool(self.conninfo(role, database), self._size, keeps_idle=database is None)
-            self._pools[role, database] = pool
+            pool = self._pools[role, database] = Pool(
+                self.conninfo(role, database), self._size, keeps_idle=database is None, role=role
+            )
         return pool
 
     def conninfo(self, role: str, database: str | None = None) -> str:

@@ -160,9 +160,8 @@ class RunningInstance:
             await self._give_back_now()
         except* UpstreamUnreachable as group:
             trouble = str(group.exceptions[0])
-            _log.warning(
-                "role.unreachable", instance=self.claim.id, role=self.claim.role, error=trouble
-            )
+            if self._pool.is_news():  # there may be many workflows of its, each tried again
+                _log.warning("role.unreachable", role=self.claim.role, error=trouble)
             await self._put_off(trouble)
         except* SessionLost as group:
             trouble = str(group.exceptions[0])

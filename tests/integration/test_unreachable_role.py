@@ -1,0 +1,51 @@
+"""A role that the engine cannot log in as: its workflows wait, say why, and go on."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import psycopg
+
+from tests.fix_serve import Serve
+from tests.waiting import wait_until
+
+
+def explained(client: psycopg.Connection, instance: str) -> str:
+    row = client.execute("SELECT df.explain(%s)", [instance]).fetchone()
+    assert row is not None
+    return str(row[0])
+
+
+def says(client: psycopg.Connection, instance: str, why: str) -> bool:
+    return why in explained(client, instance)
+
+
+def test_workflows_say_that_nobody_can_log_in_as_their_role(serve: Serve) -> None:
+    role = serve.home.postgres.create_role()  # not in the passfile
+    serve.home.psql(f"SELECT df.grant_usage('{role.name}')")
+    why = f'Held up:  cannot log in as role "{role.name}": '
+    with serve.connect(role) as client:
+        started = client.execute("SELECT df.start('SELECT 1') FROM generate_series(1, 3)")
+        instances = [instance for (instance,) in started.fetchall()]
+        for instance in instances:
+            wait_until(partial(says, client, instance, why), "it says why")
+        assert "no password supplied (the engine takes it from its passfile)" in explained(
+            client, instances[0]
+        )
+        waiting = "SELECT FROM df.waiting WHERE waits_for = 'another try' AND detail LIKE %s"
+        wait_until(
+            lambda: client.execute(waiting, ["cannot log in as role %"]).fetchone() is not None,
+            "df.waiting says it, too",
+        )
+        # it is tried again and again, and told once
+        tries = "SELECT delays > 2 FROM df._instances WHERE id = %s"
+        with serve.connect() as owner:
+            wait_until(
+                lambda: owner.execute(tries, [instances[0]]).fetchone() == (True,), "more tries"
+            )
+        assert len(serve.events("role.unreachable", role=role.name)) == 1
+        serve.home.add_known_role(role)
+        for instance in instances:
+            ended = client.execute("SELECT df.await_instance(%s, 60)", [instance]).fetchone()
+            assert ended == ("completed",)
+        assert "Held up" not in explained(client, instances[0])
