@@ -18,13 +18,14 @@ from contextlib import suppress
 
 import trio
 
+from durproxy.engine.alone import NOT_IN_A_TRANSACTION
 from durproxy.engine.connection import Connection, ServerError
 from durproxy.engine.core.actions import EndsInstance, RunStep
 from durproxy.engine.core.graph import NodeType
 from durproxy.engine.core.states import StepError, StepResult
 from durproxy.engine.encoding import array_literal
 from durproxy.engine.inner_step import run_inner
-from durproxy.engine.sql_step import NOT_IN_A_TRANSACTION, run_step
+from durproxy.engine.sql_step import run_step
 from durproxy.engine.sql_transaction import run_transaction
 from durproxy.engine.step_text import ReadyStep, SeveralStatements, Shapes, StepFailure
 from durproxy.engine.store import Claim, Store, lost_hold, types_json

@@ -43,13 +43,16 @@ class Holding:
         nursery: trio.Nursery,
         ended: Callable[[str], None],
         left: Callable[[str, datetime | None, bool], None],
+        most_bytes: int,
     ) -> None:
+        """`most_bytes`: of the rows that a step returns."""
         self._store = store
         self._roles = roles
         self._http = http
         self._nursery = nursery
         self._ended = ended
         self._left = left
+        self._most_bytes = most_bytes
         self._shapes: dict[tuple[str, str | None], Shapes] = {}
         # from the claim's reply on, so that nobody takes it for lost; None while it is loaded
         self._held: dict[str, RunningInstance | None] = {}
@@ -143,7 +146,7 @@ class Holding:
 
     def _entered(self, claim: Claim, checkpoints: dict[Key, Checkpoint]) -> RunningInstance:
         role, execution = _checked(claim, checkpoints)
-        shapes = self._shapes.setdefault((role, claim.database), Shapes())
+        shapes = self._shapes.setdefault((role, claim.database), Shapes(self._most_bytes))
         pool = self._roles.of(role, claim.database)
         running = RunningInstance(
             claim, execution, self._store, pool, shapes, self._http, self._ended

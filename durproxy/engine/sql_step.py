@@ -24,11 +24,12 @@ from dataclasses import dataclass
 
 import trio
 
+from durproxy.engine.alone import NOT_IN_A_TRANSACTION, run_alone
 from durproxy.engine.connection import Connection, ServerError
 from durproxy.engine.core.actions import EndsInstance, RunStep
 from durproxy.engine.core.states import StepError, StepResult
 from durproxy.engine.encoding import frames_literals
-from durproxy.engine.session import UNKNOWN, clean_session, is_foreign
+from durproxy.engine.session import UNKNOWN, is_foreign
 from durproxy.engine.step_text import ReadyStep, Shapes, StepFailure, prepare_step
 from durproxy.engine.store import Claim, decision_values, lost_hold, types_json
 from durproxy.engine.trigger import passed
@@ -37,18 +38,14 @@ _RUN = (
     "SELECT df._run_1($1, $2::uuid, $3::integer[], $4::text[], $5::bigint[], $6::integer, $7, $8, "
     '$9::boolean, $10::text[], $11::json, $12::"char", $13::integer, $14::boolean, $15::boolean)'
 )
-_FINISH = (
-    "SELECT df._finish_1($1, $2::uuid, $3::integer[], $4::text[], $5::bigint[], $6::integer, $7, "
-    '\'{"rows":[],"row_count":0}\', NULL, NULL, $8::"char", $9::integer)'
-)
 # the server undid the step for reasons that are not its own: it may simply run again
 _ROLLED_BACK = frozenset(("40001", "40P01"))
 _NOT_NOW = frozenset(("55P03", "57014"))  # lock not available, statement timeout
-NOT_IN_A_TRANSACTION = frozenset(("25001", "2D000"))
 # a remembered column has another type now, or is not there any more
 _OTHER_TYPE = "42804"
 _OTHER_FORM_REFUSED = frozenset(("0A000", "42601"))
 _STALE = frozenset(("WF004", _OTHER_TYPE, "42P10"))
+_TOO_MUCH = "54000"  # program limit exceeded
 _ATTEMPTS = 10
 
 
@@ -96,7 +93,10 @@ async def run_step(
                     continue
             if attempt == _ATTEMPTS or error.code not in _ROLLED_BACK:
                 told = stale if stale and error.code in _OTHER_FORM_REFUSED else error
-                raise StepFailure(step_error(told, action.key.node, ready)) from None
+                failure = step_error(told, action.key.node, ready)
+                if _is_beyond_memory(error, ready):
+                    failure = _too_large(failure, shapes.most_bytes)
+                raise StepFailure(failure) from None
         await trio.sleep(0.01 * 2**attempt)
 
 
@@ -132,7 +132,7 @@ async def _after(
     """Once more in another way, if that is all the error asks for."""
     if error.code not in NOT_IN_A_TRANSACTION or ready.rows:
         raise error
-    return await _run_alone(connection, claim, action, ready)
+    return await run_alone(connection, claim, action, ready)
 
 
 def sent_back(answer: str | None, ready: ReadyStep) -> StepResult:
@@ -141,31 +141,6 @@ def sent_back(answer: str | None, ready: ReadyStep) -> StepResult:
         return StepResult()
     text, exact = json.loads(answer)
     return StepResult(text, ready.types, None if exact is None else tuple(exact))
-
-
-async def _run_alone(
-    connection: Connection, claim: Claim, action: RunStep, ready: ReadyStep
-) -> StepResult:
-    """A statement that refuses to be in a transaction: by that refusal it has done nothing yet."""
-    if ready.values is not None:
-        raise StepFailure(
-            StepError(
-                "a statement that cannot run inside a transaction takes no references", "0A000",
-                node=action.key.node,
-            )
-        )  # fmt: skip
-    await clean_session(connection, claim)
-    connection.session_of = UNKNOWN
-    await connection.script(ready.plain)
-    await connection.call(
-        "durproxy finish",
-        _FINISH,
-        (
-            claim.id, claim.token, *frames_literals(action.scopes),
-            str(action.key.node), action.key.path, *decision_values(action.decides),
-        ),
-    )  # fmt: skip
-    return StepResult('{"rows":[],"row_count":0}')
 
 
 def _asks_again(shapes: Shapes, ready: ReadyStep, error: ServerError) -> bool:
@@ -198,6 +173,19 @@ def _is_from_finish(error: ServerError) -> bool:
     if "_run_1" in outermost or "_runs_1" in outermost:
         return "EXECUTE" not in outermost and "COMMIT" not in outermost
     return "_finish_1" in outermost or "_receive_1" in outermost
+
+
+def _is_beyond_memory(error: ServerError, ready: ReadyStep | None) -> bool:
+    """The rows, put together, are more than the server can have in one value."""
+    if ready is None or not ready.rows or error.code != _TOO_MUCH or error.hint:
+        return False
+    return _users_context(error.context, ready) is None
+
+
+def _too_large(error: StepError, most_bytes: int) -> StepError:
+    message = f"result is larger than max_result_bytes, which is {most_bytes}"
+    hint = "Keep it in a table, and let the step return less."
+    return StepError(message, error.sqlstate, error.detail, hint, None, error.node)
 
 
 def step_error(error: ServerError, node: int, ready: ReadyStep | None) -> StepError:

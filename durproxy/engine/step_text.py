@@ -38,6 +38,7 @@ _TYPES = """
     JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) t.typnamespace
     ORDER BY m.k"""
 
+_ROWS = "durproxy_rows"  # a name among the step's own
 _TEXT_ARRAY = 1009
 _NUMERIC = 1700
 _FLOATS = (700, 701)
@@ -81,7 +82,9 @@ class Shapes:
     Any other can only change its types, which the wrapped statement checks for itself.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most_bytes: int) -> None:
+        """`most_bytes`: of one statement's rows."""
+        self.most_bytes = most_bytes
         self._known: OrderedDict[str, tuple[_Typed, ...]] = OrderedDict()
         self._in_with: set[str] = set()
 
@@ -207,7 +210,7 @@ def _ready(
     if rows:
         text = _with_rows(
             shape, columns, use, connection.functions,
-            records=records, has_values=values is not None,
+            records=records, has_values=values is not None, most_bytes=shapes.most_bytes,
         )  # fmt: skip
     # types are stored where something reads values, or tests the truth of the first one
     types = tuple((c.name, "" if c.pseudo else c.cast) for c in columns) if use else None
@@ -250,6 +253,7 @@ def _with_rows(
     *,
     records: bool,
     has_values: bool,
+    most_bytes: int,
 ) -> str:
     """The statement inside an aggregate: count, rows as JSON, rows as record text.
 
@@ -259,6 +263,9 @@ def _with_rows(
     before = ""
     if shape.kind is StepKind.QUERY:
         source = f"({shape.body}\n) AS q" + (f"({names})" if names else "")
+    elif not records and shape.main is not None:
+        inside, query = shape.body[: shape.main], shape.body[shape.main :]
+        before, source = f"{inside}, {_ROWS}({names}) AS ({query}\n) ", f"{_ROWS} AS q"
     elif not records:
         before, source = f"WITH q({names}) AS ({shape.body}\n) ", "q"
     else:
@@ -270,8 +277,8 @@ def _with_rows(
         f"{_encoded(c, k, functions)} AS {quote_name(c.name)}" for k, c in enumerate(columns)
     )
     return (
-        f"{before}SELECT pg_catalog.count(*), "
-        "pg_catalog.string_agg(pg_catalog.row_to_json(z.*)::pg_catalog.text, ','), "
+        f"{before}SELECT pg_catalog.count(*), {functions}._fits_1("
+        f"pg_catalog.string_agg(pg_catalog.row_to_json(z.*)::pg_catalog.text, ','), {most_bytes}), "
         f"{_exact(use, functions)} FROM {source}, LATERAL (SELECT {encoded}) AS z"
     )
 

@@ -1,9 +1,9 @@
 """Named points at which a test can meddle, told by `DURPROXY_TRIGGER`:
 
-    point:nth:file    at the nth time that the point is passed the process kills itself with SIGKILL,
-                      once: the file is the ticket, and whoever removes it first uses it up
-    ask:socket        at every point the process tells that Unix socket its pid and where it is, and
-                      stands still until the answer comes: "go" or "kill"
+    point:nth:file    at the nth time that the point is passed the process kills itself, once: the
+                      file is the ticket, and whoever removes it first uses it up
+    ask:socket        at every point the process tells that Unix socket its pid and where it is,
+                      and stands still until the answer comes: "go" or "kill"
 
 Every call of a function of the protocol has the points before, sent and after, so whatever commits
 has them. Without the variable a point costs one comparison.
@@ -24,7 +24,7 @@ MOMENTS = ("before", "sent", "after")
 CALLS = (
     "step", "claim", "claim_one", "load", "open", "close", "next", "retry", "fire", "expire",
     "take", "fail", "finish_call", "end", "release", "reclaim", "takeover", "forget", "tick",
-    "doze",
+    "doze", "alone",
 )  # fmt: skip
 POINTS = tuple(f"{call}.{moment}" for call in CALLS for moment in MOMENTS)
 PROXY_POINTS = ("act.before", "act.sent", "act.after")

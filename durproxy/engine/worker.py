@@ -80,6 +80,7 @@ class Worker:
                     nursery,
                     partial(self._ended, announcing),
                     self._left,
+                    self._settings.max_result_bytes,
                 )
                 self._claims = Claims(
                     self._store,

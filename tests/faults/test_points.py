@@ -62,6 +62,7 @@ _PASSED_BY_ALL = (
 )  # fmt: skip
 # after the worker was killed, or its claim's reply lost, something else happens first
 _ONLY_AFTER_A_FAULT = ("takeover", "forget", "reclaim")
+_ELSEWHERE = ("alone",)  # test_alone.py
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +86,7 @@ def client(rig: Rig) -> Iterator[psycopg.Connection]:
 
 
 def test_the_points_are_those_that_are_tested() -> None:
-    assert set(CALLS) == {*_PASSED_BY_ALL, *_ONLY_AFTER_A_FAULT}
+    assert set(CALLS) == {*_PASSED_BY_ALL, *_ONLY_AFTER_A_FAULT, *_ELSEWHERE}
 
 
 @pytest.mark.parametrize("point", [p for p in POINTS if p.split(".")[0] in _PASSED_BY_ALL])

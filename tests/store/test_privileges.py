@@ -115,7 +115,8 @@ def test_owners_functions_are_closed_except_what_checks_by_itself(
         " AND p.prosecdef AND has_function_privilege(p.oid, 'execute')",
     )
     assert {name for (name,) in opened} == {
-        *("_finish_1", "_greet_1", "_receipt_1", "_receive_1", "_guarantee")
+        *("_finish_1", "_greet_1", "_receipt_1", "_receive_1", "_guarantee"),
+        *("_alone_before_1", "_alone_1", "_alone_done_1"),
     }
     for name in OWNERS:
         granted = rows(

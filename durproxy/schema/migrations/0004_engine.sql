@@ -105,6 +105,19 @@ BEGIN
     RAISE EXCEPTION 'a result column has type % now', pg_catalog.pg_typeof(p_value) USING ERRCODE = 'WF004';
 END $$;
 
+-- The rows of a result, unless they are too many: it goes through the memory of the server, of the
+-- worker and of who asks for it.
+CREATE FUNCTION df._fits_1(p_rows text, p_most integer) RETURNS text
+LANGUAGE plpgsql IMMUTABLE STRICT SECURITY INVOKER AS $$
+BEGIN
+    IF pg_catalog.octet_length(p_rows) OPERATOR(pg_catalog.>) p_most THEN
+        RAISE EXCEPTION 'result of % bytes is larger than max_result_bytes, which is %',
+            pg_catalog.octet_length(p_rows), p_most
+            USING ERRCODE = '54000', HINT = 'Keep it in a table, and let the step return less.';
+    END IF;
+    RETURN p_rows;
+END $$;
+
 -- A row as record text that gives every value back exactly, whatever the role's settings.
 CREATE FUNCTION df._record_1(p_row record) RETURNS text
 LANGUAGE plpgsql STABLE SECURITY INVOKER

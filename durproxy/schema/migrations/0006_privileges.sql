@@ -6,7 +6,8 @@ CREATE FUNCTION df._seal() RETURNS void
 LANGUAGE plpgsql AS $$
 DECLARE
     v_open CONSTANT text[] := ARRAY[
-        '_finish_1',   -- proves its right by the token of the claim
+        -- they prove their right by the token of the claim
+        '_finish_1', '_alone_before_1', '_alone_1', '_alone_done_1',
         '_greet_1', '_receipt_1', '_receive_1',   -- only for what the role that is logged in has here
         '_guarantee'];   -- tells of a database what the role's own instances show
     v_function regprocedure;

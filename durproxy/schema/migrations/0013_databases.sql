@@ -68,7 +68,7 @@ CREATE FUNCTION df._luggage_1() RETURNS text
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT string_agg(replace(pg_get_functiondef(p.oid), 'df._', 'pg_temp._'), E';\n' ORDER BY p.proname)
     FROM pg_proc p
-    WHERE p.pronamespace = 'df'::regnamespace AND p.proname IN ('_record_1', '_rows_1', '_stale_1', '_run_there_1')
+    WHERE p.pronamespace = 'df'::regnamespace AND p.proname IN ('_record_1', '_rows_1', '_stale_1', '_fits_1', '_run_there_1')
 $$;
 
 -- ---------------------------------------------------------------------------------------------

@@ -1,0 +1,62 @@
+"""A statement that refuses to be in a transaction: it runs alone, at least once, one at a time.
+
+By its refusal (25001, 2D000) it has done nothing yet. A worker that dies leaves it running on the
+server, where nothing can take it back, so the next attempt finds written down which backend that
+is, ends it, and waits until it is gone. It is written down before the statement is sent, and under
+the token, so a worker that has lost the instance cannot come in between.
+"""
+
+from __future__ import annotations
+
+from durproxy.engine.connection import Connection
+from durproxy.engine.core.actions import RunStep
+from durproxy.engine.core.states import StepError, StepResult
+from durproxy.engine.encoding import frames_literals
+from durproxy.engine.session import UNKNOWN, clean_session
+from durproxy.engine.step_text import ReadyStep, StepFailure
+from durproxy.engine.store import Claim, decision_values
+from durproxy.engine.trigger import passed, when_sent
+
+NOT_IN_A_TRANSACTION = frozenset(("25001", "2D000"))
+_OWN = "a.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid()"
+# ends the backend of an earlier attempt, and waits for that; no row: it is gone, or this one, idle
+_END_PREDECESSOR = (
+    "SELECT pg_catalog.pg_terminate_backend(a.pid, 10000) FROM df._alone_before_1($1, $2::uuid,"
+    " $3::integer, $4) AS b JOIN pg_catalog.pg_stat_activity AS a ON"
+    " a.pid OPERATOR(pg_catalog.=) b.pid"
+    f" AND a.backend_start OPERATOR(pg_catalog.=) b.backend_start AND NOT {_OWN}"
+)
+_BEGIN = (
+    "SELECT df._alone_1($1, $2::uuid, $3::integer[], $4::text[], $5::bigint[], $6::integer, $7,"
+    f" a.pid, a.backend_start) FROM pg_catalog.pg_stat_activity AS a WHERE {_OWN}"
+)
+_FINISH = (
+    "SELECT df._alone_done_1($1, $2::uuid, $6::integer, $7),"
+    " df._finish_1($1, $2::uuid, $3::integer[], $4::text[], $5::bigint[], $6::integer, $7,"
+    ' \'{"rows":[],"row_count":0}\', NULL, NULL, $8::"char", $9::integer)'
+)
+
+
+async def run_alone(
+    connection: Connection, claim: Claim, action: RunStep, ready: ReadyStep
+) -> StepResult:
+    """Run the statement by itself, then write its outcome.
+
+    Raises StepFailure, ConnectionLost, and ServerError when it or its outcome is refused.
+    """
+    if ready.values is not None:
+        message = "a statement that cannot run inside a transaction takes no references"
+        raise StepFailure(StepError(message, "0A000", node=action.key.node))
+    await clean_session(connection, claim)
+    connection.session_of = UNKNOWN
+    key = (str(action.key.node), action.key.path)
+    while len(await connection.run(_END_PREDECESSOR, (claim.id, claim.token, *key))):
+        pass  # each look waits for it in the server
+    held = (claim.id, claim.token, *frames_literals(action.scopes), *key)
+    await connection.run(_BEGIN, held)
+    passed("alone.before")
+    await connection.script(ready.plain)
+    passed("alone.after")
+    finish = (*held, *decision_values(action.decides))
+    await connection.call("durproxy finish", _FINISH, finish, when_sent("alone"))
+    return StepResult('{"rows":[],"row_count":0}')
