@@ -37,7 +37,8 @@ class StepKind(enum.Enum):
 class StepShape:
     """A step's kind, and its text without trailing semicolons and comments.
 
-    Of several statements whose last one gives rows, ``before`` is the text of the others.
+    Of several statements whose last one gives rows, ``before`` is the text of the others. Of a
+    SELECT with changes in its WITH, which must stay at the top, ``main`` is where it begins.
     """
 
     kind: StepKind
@@ -46,6 +47,7 @@ class StepShape:
     reason: str | None = None
     before: str = ""
     last: StepShape | None = None
+    main: int | None = None
 
 
 _CACHED_TEXTS: Final = 1024
@@ -63,6 +65,7 @@ _TRANSACTIONS: Final[dict[TransactionStmtKind | None, str]] = {
     TransactionStmtKind.TRANS_STMT_COMMIT_PREPARED: "COMMIT PREPARED",
     TransactionStmtKind.TRANS_STMT_ROLLBACK_PREPARED: "ROLLBACK PREPARED",
 }
+_QUERY_WORDS: Final = frozenset(("select", "values", "table"))
 _CURSORS: Final = (ast.DeclareCursorStmt, ast.FetchStmt, ast.ClosePortalStmt)
 _PREPARED: Final = (ast.PrepareStmt, ast.ExecuteStmt, ast.DeallocateStmt)
 _CHANGES: Final = (ast.InsertStmt, ast.UpdateStmt, ast.DeleteStmt, ast.MergeStmt)
@@ -102,7 +105,22 @@ def _classify(sql: str) -> StepShape:
     into = _into_clause(statements[0].stmt)
     if into is not None:
         return StepShape(StepKind.COMMAND, _created_as(body, into))
-    return StepShape(_kind(statements[0].stmt), body)
+    kind = _kind(statements[0].stmt)
+    if kind is StepKind.ROWS and isinstance(statements[0].stmt, ast.SelectStmt):
+        return StepShape(kind, body, main=_main_query(body))
+    return StepShape(kind, body)
+
+
+def _main_query(body: str) -> int | None:
+    """Where the query begins that follows a WITH list: no such word stands in the list itself."""
+    depth = 0
+    for token in lexer.significant_tokens(body):
+        text = body[token.start : token.end]
+        if token.kind is TokenKind.PUNCTUATION:
+            depth += {"(": 1, ")": -1}.get(text, 0)
+        elif depth == 0 and token.kind is TokenKind.NAME and text.lower() in _QUERY_WORDS:
+            return token.start
+    return None
 
 
 def _several(body: str, statements: tuple[Tree, ...]) -> StepShape:

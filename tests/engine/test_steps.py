@@ -299,6 +299,10 @@ def test_ten_thousand_rows_can_be_referred_to_and_no_more(visitor: Visitor) -> N
           "INSERT INTO t VALUES (1, 'x') RETURNING *",
           "INSERT INTO t VALUES ($s2.a, '$s2.b') RETURNING a",
           "SELECT a + $s3 FROM t LIMIT 1"], 2),
+        (["CREATE DOMAIN small AS int CHECK (VALUE < 9); CREATE TABLE t (a small, b text)",
+          ("WITH q AS (INSERT INTO t VALUES (1, 'x'), (2, 'y') RETURNING *),"
+           " r(n) AS (SELECT max(a) FROM q) SELECT a, b FROM q, r WHERE a = n OR a < 2 ORDER BY a"),
+          "SELECT sum(a)::int + $s2 FROM $s2.*"], 4),
         (["CREATE TABLE t (a int)", "CREATE INDEX CONCURRENTLY ON t (a)", "VACUUM t",
           "SELECT count(*)::int FROM pg_index WHERE indrelid = 't'::regclass AND indisvalid"], 1),
         ([("CREATE TABLE t (a int); CREATE PROCEDURE p() LANGUAGE plpgsql AS"
@@ -310,7 +314,7 @@ def test_ten_thousand_rows_can_be_referred_to_and_no_more(visitor: Visitor) -> N
     ],
     ids=["returning", "merge", "with", "also", "instead", "trigger", "into", "several",
          "several rows", "several temp", "several references", "several show", "call", "domain",
-         "concurrently", "call commit", "do commit", "null"],
+         "domain in with", "concurrently", "call commit", "do commit", "null"],
 )  # fmt: skip
 def test_statements_of_every_kind(visitor: Visitor, steps: list[str], value: object) -> None:
     assert run(visitor, *steps).value == value

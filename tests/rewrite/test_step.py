@@ -145,3 +145,24 @@ def test_the_last_of_several_stands_alone_when_it_gives_rows(
         assert shape.kind is StepKind.MULTI
         assert shape.last is not None
         assert (shape.last.body.strip(), shape.last.kind) == (last, kind)
+
+
+@pytest.mark.parametrize(
+    ("inside", "query"),
+    [
+        ("WITH q AS (INSERT INTO t VALUES (1) RETURNING *) ", "SELECT * FROM q"),
+        ('WITH "select" AS (DELETE FROM t RETURNING 1), /* select */ r AS MATERIALIZED (SELECT 1) ',
+         "TABLE r UNION SELECT 2"),
+        (("WITH RECURSIVE q(a) AS (SELECT 1 UNION ALL SELECT a + 1 FROM q WHERE a < 3)"
+          " SEARCH DEPTH FIRST BY a SET b, d AS (UPDATE t SET a = 1 RETURNING 1) "), "VALUES (1)"),
+    ],
+)  # fmt: skip
+def test_a_select_with_changes_in_its_with_is_found_behind_it(inside: str, query: str) -> None:
+    shape = classify(inside + query)
+    assert shape.kind is StepKind.ROWS
+    assert shape.main == len(inside)
+
+
+def test_other_statements_have_no_such_place() -> None:
+    assert classify("WITH q AS (SELECT 1) SELECT * FROM q").main is None
+    assert classify("WITH q AS (SELECT 1) DELETE FROM t USING q RETURNING 1").main is None
