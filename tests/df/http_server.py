@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 Answer = Callable[[str, bytes], object]
@@ -13,12 +14,15 @@ Answer = Callable[[str, bytes], object]
 
 @contextmanager
 def http_server(answer: Answer) -> Iterator[int]:
-    """Serves; `answer` makes of path and body what is sent back, as text or JSON."""
+    """Serves; `answer` makes of path and body what is sent back: text, JSON, or a mere status."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             made = answer(self.path, body)
+            if isinstance(made, HTTPStatus):
+                self.send_error(made)
+                return
             is_text = isinstance(made, str)
             sent = (made if isinstance(made, str) else json.dumps(made)).encode()
             self.send_response(200)

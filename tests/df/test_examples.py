@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
+from http import HTTPStatus
 from pathlib import Path
 
 import psycopg
@@ -18,6 +20,7 @@ from tests.fix_serve import Serve, ServeWith
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.sql"))
 RECORDING = "DURPROXY_RECORD_CASES" in os.environ
+CALLS: Counter[str] = Counter()
 TOPICS = ("cats", "rockets", "moon")
 _PORT = "127.0.0.1:8080"
 
@@ -29,14 +32,19 @@ def http_port() -> Iterator[int]:
 
 
 def answer(path: str, body: bytes) -> object:
-    """A hook that greets, and an embedding service whose vectors count topics."""
+    """A hook that greets, and an embedding service whose vectors count topics.
+
+    It never answers "never", and "sometimes" every third time.
+    """
     asked = json.loads(body)
     if path == "/embed":
         return [
             {"id": given["id"], "embedding": str([given["body"].count(t) for t in TOPICS])}
             for given in asked["inputs"]
         ]
-    return f"hello {asked['name']}"
+    CALLS[asked["name"]] += 1
+    is_away = asked["name"] == "never" or (asked["name"] == "sometimes" and CALLS["sometimes"] % 3)
+    return HTTPStatus.SERVICE_UNAVAILABLE if is_away else f"hello {asked['name']}"
 
 
 @pytest.fixture

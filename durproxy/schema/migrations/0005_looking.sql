@@ -155,7 +155,7 @@ BEGIN
             WHEN 'CATCH' THEN v_first.status = 'failed'
             WHEN 'FINALLY' THEN v_first.status IN ('completed', 'failed', 'broke')
             ELSE false END;    -- an undo is owed, until it begins
-    ELSIF p_parent.node_type = 'RETRY' AND p_parent.due > now() THEN
+    ELSIF p_parent.node_type = 'RETRY' AND p_parent.due > df._clock() THEN
         RETURN false;    -- between two attempts
     ELSIF p_parent.node_type = 'LOOP' AND p_node.slot = 'condition' THEN
         RETURN false;    -- comes after the body, which is not looked at yet
