@@ -320,7 +320,7 @@ class RunningInstance:
             due = await self._store.open(self.claim, action)
         else:
             try:
-                next_match = next_after(action.schedule, await self._store.now())
+                next_match = next_after(action.schedule, await self._store.now(), action.zone)
             except LanguageError as error:
                 node = action.key.node
                 failure = StepError(error.message, error.code, hint=error.hint, node=node)

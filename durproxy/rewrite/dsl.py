@@ -57,11 +57,12 @@ SIGNATURES: Final = {
         "sleep_until": "at",
         "wait_for_condition": "query check_every",
         "start": "fut* label database transaction_mode key start_at",
+        "schedule": "name cron node* tz overlap",
         "explain": "input*",
         "lint": "expression* reading",
     }.items()
 }
-_NOT_NODES: Final = frozenset({"start", "explain", "lint"})
+_NOT_NODES: Final = frozenset({"start", "explain", "lint", "schedule"})
 _REPEATED: Final = "...*"
 
 BINARY: Final = frozenset({"~>", "|=>", "?>", "!>", "&", "|", "<->"})

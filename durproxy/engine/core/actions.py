@@ -68,7 +68,8 @@ class OpenFrame:
     """Insert the frame of a scope or wait.
 
     One of these fixes its due time by the database's clock: `delay`, a `duration` (which may have
-    months), the time `until`, or the next match of the cron expression `schedule`.
+    months), the time `until`, or the next match of the cron expression `schedule` in the time
+    zone `zone` (None: UTC).
     """
 
     key: Key
@@ -77,6 +78,7 @@ class OpenFrame:
     delay: timedelta | None = None
     signal: str | None = None
     schedule: str | None = None
+    zone: str | None = None
     duration: str | None = None
     until: str | None = None
 

@@ -159,8 +159,8 @@ class WaitSchedule(_Timer):
     __slots__ = ()
 
     def opening(self) -> OpenFrame:
-        cron = self.node.config["cron_expr"]
-        return OpenFrame(self.key, self.scopes, self.node, schedule=cron)
+        cron, zone = self.node.config["cron_expr"], self.node.config.get("tz")
+        return OpenFrame(self.key, self.scopes, self.node, schedule=cron, zone=zone)
 
     def result(self) -> str:
         return '{"scheduled":true}'

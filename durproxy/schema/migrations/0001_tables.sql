@@ -146,7 +146,7 @@ CREATE TABLE df._engines (
 -- and drops the row. who is a default that the user cannot name, so SECURITY DEFINER callers and
 -- SET ROLE come out right.
 CREATE TABLE df._commands (
-    verb         text NOT NULL,                    -- cancel, signal, pause, resume, setvar, unsetvar, clearvars
+    verb         text NOT NULL,                    -- cancel, signal, pause, ...: see df._execute_command
     instance_id  text,
     name         text,
     payload      text,

@@ -258,6 +258,12 @@ BEGIN
             PERFORM df._do_pause(NEW.who, NEW.instance_id, NEW.payload);
         WHEN 'resume' THEN
             PERFORM df._do_resume(NEW.who, NEW.instance_id);
+        WHEN 'schedule' THEN
+            PERFORM df._do_schedule(NEW.who, NEW.instance_id, NEW.name, NEW.payload::json);
+        WHEN 'scheduled' THEN
+            PERFORM df._do_scheduled(NEW.who, NEW.instance_id, NEW.payload);
+        WHEN 'unschedule' THEN
+            PERFORM df._do_unschedule(NEW.who, NEW.name);
         WHEN 'setvar', 'unsetvar', 'clearvars' THEN
             PERFORM df._do_variable(NEW.who, NEW.verb, NEW.name, NEW.payload);
         ELSE

@@ -54,7 +54,7 @@ BEGIN
         WHEN 'TIMEOUT' THEN concat('TIMEOUT ', df._shown_seconds(v_config -> 'seconds'), v_names)
         WHEN 'MAP' THEN concat('MAP ', v_config ->> 'max_concurrency', ' at a time',
             CASE WHEN v_config -> 'tolerate' <> '0' THEN ', tolerating ' || (v_config ->> 'tolerate') || ' failures' END, v_names)
-        WHEN 'WAIT_SCHEDULE' THEN concat('WAIT SCHEDULE ', v_config ->> 'cron_expr', v_names)
+        WHEN 'WAIT_SCHEDULE' THEN concat('WAIT SCHEDULE ', v_config ->> 'cron_expr', ' ' || (v_config ->> 'tz'), v_names)
         WHEN 'HTTP' THEN concat('HTTP ', v_config ->> 'method', ' ', v_config ->> 'url', v_names, ' (at least once)')
         WHEN 'HTTP_MULTIPART' THEN concat('HTTP MULTIPART ', v_config ->> 'method', ' ', v_config ->> 'url', v_names,
             ' (at least once)')

@@ -266,6 +266,16 @@ BEGIN
     RETURN p_mode OPERATOR(pg_catalog.=) 'new';
 END $$;
 
+CREATE FUNCTION df._durable(p_node text) RETURNS json
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN df._node(p_node)::pg_catalog.json;
+EXCEPTION WHEN invalid_text_representation THEN
+    RAISE EXCEPTION 'durable function is not valid JSON' USING ERRCODE = '22023',
+        DETAIL = SQLERRM,
+        HINT = '|| has the same precedence as the operators of df: put parentheses around a step that is put together with it.';
+END $$;
+
 -- Of one key there is one instance: whoever comes second waits for the first's transaction, and gets
 -- its id, or starts when that has rolled back.
 CREATE FUNCTION df.start(
@@ -275,17 +285,10 @@ RETURNS text LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
     v_new   CONSTANT boolean := df._is_new(transaction_mode);
-    v_graph pg_catalog.json;
+    v_graph pg_catalog.json := df._durable(fut);
     v_id    pg_catalog.text;
     v_same  boolean;
 BEGIN
-    BEGIN
-        v_graph := df._node(fut)::pg_catalog.json;
-    EXCEPTION WHEN invalid_text_representation THEN
-        RAISE EXCEPTION 'durable function is not valid JSON' USING ERRCODE = '22023',
-            DETAIL = SQLERRM,
-            HINT = '|| has the same precedence as the operators of df: put parentheses around a step that is put together with it.';
-    END;
     IF v_new THEN
         INSERT INTO df._new AS n (verb, payload, label, database, key, start_at)
         VALUES ('start', v_graph::pg_catalog.text, start.label,
@@ -340,7 +343,7 @@ CREATE OR REPLACE FUNCTION df._usage_rights() RETURNS text[]
 LANGUAGE sql IMMUTABLE AS $$
     SELECT ARRAY[
         'USAGE ON SCHEMA df, df_held',
-        'SELECT ON df._own, df._own_listed, df._own_executions, df._own_attempts, df._own_nodes, df._own_outcomes, df._described_nodes, df.instances, df.nodes, df.vars, df.waiting, df._worker_epoch, df._public_settings',
+        'SELECT ON df._own, df._own_listed, df._own_executions, df._own_attempts, df._own_nodes, df._own_outcomes, df._described_nodes, df.instances, df.nodes, df.schedules, df._own_schedules, df.vars, df.waiting, df._worker_epoch, df._public_settings',
         'INSERT (graph, label, database, key, start_at, rerun_of, rerun_from) ON df._own',
         'INSERT (verb, instance_id, name, payload) ON df._commands',
         'INSERT (verb, instance_id, name, payload, label, database, key, start_at) ON df._new',
