@@ -8,16 +8,17 @@ the token, so a worker that has lost the instance cannot come in between.
 
 from __future__ import annotations
 
-from durproxy.engine.connection import Connection
+from durproxy.engine.connection import Connection, ServerError
 from durproxy.engine.core.actions import RunStep
 from durproxy.engine.core.states import StepError, StepResult
-from durproxy.engine.encoding import frames_literals
+from durproxy.engine.encoding import array_literal, frames_literals
+from durproxy.engine.inner_step import run_inner
 from durproxy.engine.session import UNKNOWN, clean_session
-from durproxy.engine.step_text import ReadyStep, StepFailure
-from durproxy.engine.store import Claim, decision_values
+from durproxy.engine.step_text import ReadyStep, StepFailure, ready_row
+from durproxy.engine.store import Claim, decision_values, types_json
 from durproxy.engine.trigger import passed, when_sent
 
-NOT_IN_A_TRANSACTION = frozenset(("25001", "2D000"))
+_NOT_IN_A_TRANSACTION = frozenset(("25001", "2D000"))
 _OWN = "a.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid()"
 # ends the backend of an earlier attempt, and waits for that; no row: it is gone, or this one, idle
 _END_PREDECESSOR = (
@@ -33,8 +34,14 @@ _BEGIN = (
 _FINISH = (
     "SELECT df._alone_done_1($1, $2::uuid, $6::integer, $7),"
     " df._finish_1($1, $2::uuid, $3::integer[], $4::text[], $5::bigint[], $6::integer, $7,"
-    ' \'{"rows":[],"row_count":0}\', NULL, NULL, $8::"char", $9::integer)'
+    ' $10::json, $11::json, $12::text[], $8::"char", $9::integer)'
 )
+
+
+def must_be_alone(error: ServerError, ready: ReadyStep) -> bool:
+    """Whether it refuses to be in a transaction; of what gives rows only a CALL can mean that."""
+    is_call = ready.records and ready.plain.lstrip()[:4].lower() == "call"
+    return error.code in _NOT_IN_A_TRANSACTION and (is_call or not ready.rows)
 
 
 async def run_alone(
@@ -55,8 +62,12 @@ async def run_alone(
     held = (claim.id, claim.token, *frames_literals(action.scopes), *key)
     await connection.run(_BEGIN, held)
     passed("alone.before")
-    await connection.script(ready.plain)
+    answer = await connection.script(ready.plain)
     passed("alone.after")
-    finish = (*held, *decision_values(action.decides))
+    result = StepResult('{"rows":[],"row_count":0}')
+    if answer.columns():  # CALL gives the values of its OUT parameters
+        result = await run_inner(connection, claim, await ready_row(connection, action, answer))
+    exact = None if result.exact is None else array_literal(result.exact)
+    finish = (*held, *decision_values(action.decides), result.text, types_json(result.types), exact)
     await connection.call("durproxy finish", _FINISH, finish, when_sent("alone"))
-    return StepResult('{"rows":[],"row_count":0}')
+    return result

@@ -18,7 +18,7 @@ from contextlib import suppress
 
 import trio
 
-from durproxy.engine.alone import NOT_IN_A_TRANSACTION
+from durproxy.engine.alone import must_be_alone
 from durproxy.engine.connection import Connection, ServerError
 from durproxy.engine.core.actions import EndsInstance, RunStep
 from durproxy.engine.core.graph import NodeType
@@ -27,7 +27,13 @@ from durproxy.engine.encoding import array_literal
 from durproxy.engine.inner_step import run_inner
 from durproxy.engine.sql_step import run_step
 from durproxy.engine.sql_transaction import run_transaction
-from durproxy.engine.step_text import ReadyStep, SeveralStatements, Shapes, StepFailure
+from durproxy.engine.step_text import (
+    ReadyStep,
+    SeveralStatements,
+    Shapes,
+    StepFailure,
+    ready_row,
+)
 from durproxy.engine.store import Claim, Store, lost_hold, types_json
 from durproxy.engine.trigger import passed
 
@@ -173,7 +179,7 @@ class AwaySteps:
             else:
                 result = await self._run_received(connection, action, ready)
         except ServerError as error:
-            if error.code in NOT_IN_A_TRANSACTION and not ready.rows:
+            if must_be_alone(error, ready):
                 return await self._run_alone(connection, action, ready)
             if is_bare and error.code == _UNDEFINED and not error.context:
                 await self._unpack(connection)  # an earlier step has thrown them away
@@ -205,8 +211,10 @@ class AwaySteps:
         if ready.values is not None:
             message = "a statement that cannot run inside a transaction takes no references"
             raise StepFailure(StepError(message, "0A000", node=action.key.node))
-        await connection.script(ready.plain)
-        return StepResult(_NOTHING)
+        answer = await connection.script(ready.plain)
+        if not answer.columns():
+            return StepResult(_NOTHING)
+        return await run_inner(connection, self._claim, await ready_row(connection, action, answer))
 
 
 def _received(receipt: str) -> StepResult:

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 
 import trio
 
-from durproxy.engine.alone import NOT_IN_A_TRANSACTION, run_alone
+from durproxy.engine.alone import must_be_alone, run_alone
 from durproxy.engine.connection import Connection, ServerError
 from durproxy.engine.core.actions import EndsInstance, RunStep
 from durproxy.engine.core.states import StepError, StepResult
@@ -130,7 +130,7 @@ async def _after(
     error: ServerError, connection: Connection, claim: Claim, action: RunStep, ready: ReadyStep
 ) -> StepResult:
     """Once more in another way, if that is all the error asks for."""
-    if error.code not in NOT_IN_A_TRANSACTION or ready.rows:
+    if not must_be_alone(error, ready):
         raise error
     return await run_alone(connection, claim, action, ready)
 

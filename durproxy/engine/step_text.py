@@ -14,7 +14,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from durproxy.engine.connection import Column, Connection
+from durproxy.engine.connection import Column, Connection, Result
 from durproxy.engine.core.actions import RunStep
 from durproxy.engine.core.bindings import ReferenceFailure, resolve
 from durproxy.engine.core.graph import Use
@@ -43,6 +43,7 @@ _TEXT_ARRAY = 1009
 _NUMERIC = 1700
 _FLOATS = (700, 701)
 _STAR = re.compile(r"(?<!count\()\*|\btable\b", re.IGNORECASE)
+_ANY_SIZE = 2**31 - 1  # bytes: the server had it in a row
 _SHAPES = 2000  # statements whose columns are remembered, for each role
 
 
@@ -122,7 +123,10 @@ class Shapes:
 
 
 async def _described(connection: Connection, text: str) -> tuple[_Typed, ...]:
-    columns: list[Column] = await connection.describe(text, [_TEXT_ARRAY])
+    return await _typed(connection, await connection.describe(text, [_TEXT_ARRAY]))
+
+
+async def _typed(connection: Connection, columns: list[Column]) -> tuple[_Typed, ...]:
     if not columns:
         return ()
     types = await connection.run(
@@ -223,6 +227,17 @@ def without_rows(text: str, bound: list[str | None]) -> ReadyStep:
         text, text, rows=False, records=False, values=array_literal(bound) if bound else None,
         types=None,
     )  # fmt: skip
+
+
+async def ready_row(connection: Connection, action: RunStep, answer: Result) -> ReadyStep:
+    """A step that returns the one row which the server has just returned, as results are."""
+    columns = await _typed(connection, answer.columns())
+    places = ", ".join(
+        f"($1)[{k}]::{column.cast} AS {quote_name(column.name)}"
+        for k, column in enumerate(columns, 1)
+    )
+    shape = StepShape(StepKind.QUERY, f"SELECT {places}")
+    return _ready(connection, Shapes(_ANY_SIZE), action, shape, columns, answer.one())
 
 
 def rendered_step(claim: Claim, action: RunStep) -> tuple[StepShape, list[str | None]]:

@@ -308,13 +308,17 @@ def test_ten_thousand_rows_can_be_referred_to_and_no_more(visitor: Visitor) -> N
         ([("CREATE TABLE t (a int); CREATE PROCEDURE p() LANGUAGE plpgsql AS"
           " $$ BEGIN INSERT INTO t VALUES (1); COMMIT; INSERT INTO t VALUES (2); END $$"),
           "CALL p()", "SELECT sum(a)::int FROM t"], 3),
+        ([("CREATE TABLE t (a int); CREATE PROCEDURE p(a int, INOUT b numeric, OUT c text[])"
+          " LANGUAGE plpgsql AS $$ BEGIN INSERT INTO t VALUES (a); COMMIT; b := b + 1.50;"
+          " c := ARRAY['x', NULL]; END $$"),
+          "CALL p(1, 2, NULL)", "SELECT concat($s2.b, ($s2.c)[1], count(*)) FROM t"], "3.50x1"),
         (["CREATE TABLE t (a int)", "DO $$ BEGIN INSERT INTO t VALUES (1); COMMIT; END $$",
           "SELECT count(*)::int FROM t"], 1),
         (["SELECT ARRAY[1, NULL] AS a", "SELECT ($s1)[2] IS NULL"], True),
     ],
     ids=["returning", "merge", "with", "also", "instead", "trigger", "into", "several",
          "several rows", "several temp", "several references", "several show", "call", "domain",
-         "domain in with", "concurrently", "call commit", "do commit", "null"],
+         "domain in with", "concurrently", "call commit", "call commit out", "do commit", "null"],
 )  # fmt: skip
 def test_statements_of_every_kind(visitor: Visitor, steps: list[str], value: object) -> None:
     assert run(visitor, *steps).value == value
