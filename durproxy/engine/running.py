@@ -178,11 +178,13 @@ class RunningInstance:
         Most workflows need no more, and so no nursery.
         """
         actions = deque(self._execution.start())
-        while len(actions) == 1 and isinstance(actions[0], Performable):
+        while len(actions) == 1 and isinstance(action := actions[0], Performable):
             if self._leaving and not self._ahead:
                 return actions
-            event = await self._perform(actions.popleft())
-            actions.extend(self._execution.advance(event))
+            actions.clear()
+            event = await self._perform(action)
+            if event is not None:
+                actions.extend(self._execution.advance(event))
         if self._execution.finished and not actions:
             self._tell_ended("completed")
             return None
