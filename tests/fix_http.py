@@ -83,6 +83,15 @@ def _status(handler: _Handler, path: str, query: Query) -> None:
     handler.answer(int(path.split("/")[2]), b"so it is", "text/plain")
 
 
+def _busy(handler: _Handler, path: str, query: Query) -> None:
+    """/busy/STATUS/N answers so the first N times that it is asked, and wants a second's pause."""
+    _, _, status, times = path.split("/")
+    if sum(asked.path == path for asked in handler.web.asked) <= int(times):
+        handler.answer(int(status), b"not now", "text/plain", Retry_After="1")
+    else:
+        handler.answer(200, b"now", "text/plain")
+
+
 def _as(handler: _Handler, path: str, query: Query) -> None:
     kind = query["type"][0] if "type" in query else None
     encoding = {"Content_Encoding": "gzip"} if "gzip" in query else {}
@@ -154,6 +163,7 @@ def _garbage(handler: _Handler, path: str, query: Query) -> None:
 _ROUTES: dict[str, Callable[[_Handler, str, Query], None]] = {
     "echo": _echo,
     "status": _status,
+    "busy": _busy,
     "as": _as,
     "gzip": _gzip,
     "to": _to,
