@@ -32,6 +32,7 @@ class Rig:
         Path(self._path).chmod(0o777)
         self._asked.listen(16)
         self._plan: tuple[str, int, Meddling] | None = None
+        self._always: tuple[str, Meddling] | None = None
         self.seen: list[str] = []  # points, since the plan was made
         self.hits = 0  # times that the plan was carried out
         self._thread = threading.Thread(target=self._answer_all, daemon=True)
@@ -56,8 +57,16 @@ class Rig:
         self.seen, self.hits = [], 0
         self._plan = (point, nth, meddling)
 
+    def always(self, point: str, meddling: Meddling) -> None:
+        """Whenever an engine is at the point."""
+        self._always = (point, meddling)
+
+    def never(self) -> None:
+        """Let them do what they want."""
+        self._plan = self._always = None
+
     def close(self) -> None:
-        self._plan = None
+        self.never()
         self.relay.forget()
         self.serve.close()
         self.relay.close()
@@ -80,6 +89,9 @@ class Rig:
 
     def _answer(self, pid: int, point: str) -> bytes:
         self.seen.append(point)
+        if self._always is not None and self._always[0] == point:
+            self.hits += 1
+            return self._always[1](self, pid)
         if self._plan is None:
             return _GO
         wanted, left, meddling = self._plan
