@@ -31,3 +31,18 @@ SELECT df.explain(nested(257));
 --> completed: {"rows":[{"first":1}],"row_count":1}
 ('SELECT n FROM generate_series(1, 10001) n' |=> 'r') ~> 'SELECT count(*) FROM $r.*' \run
 --> failed: 54000 "$r.*" has 10001 rows, more than the 10000 that can be expanded
+
+-- 10,000 elements
+CREATE FUNCTION steps(n int) RETURNS text LANGUAGE sql AS $$
+    SELECT repeat('{"node_type":"THEN","left_node":', n - 1) || step || repeat(',"right_node":' || step || '}', n - 1)
+    FROM (SELECT '{"node_type":"SQL","query":"SELECT 1"}' AS step) s
+$$;
+SELECT df.start(steps(5000)) AS id \gset
+SELECT df.cancel(:'id') IS NULL;
+--> f
+SELECT df.start(steps(5001));
+--! 54000: durable function exceeds the maximum node count of 10000
+SELECT df.explain(steps(5001));
+--> Invalid durable function graph: durable function exceeds the maximum node count of 10000
+SELECT df.start(df.seq(steps(5000), steps(1)));
+--! 54000: durable function exceeds the maximum node count of 10000

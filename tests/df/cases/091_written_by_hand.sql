@@ -46,3 +46,16 @@
 --! 22023: result name "no name" is not a valid identifier
 '{"node_type":"SQL","query":"SELECT 1","result_name":""}' \run
 --! 22023: result name cannot be empty
+-- what begins as a node and is no JSON, and what is JSON and no node
+SELECT df.start('{"node_type":"SQL","query":"SELECT 1"');
+--! 22023: durable function is not valid JSON
+SELECT df.start('{"node_type":"SQL","query":"SELECT 1"} garbage');
+--! 22023: durable function is not valid JSON
+SELECT df.start('{"node_type":"THEN","left_node":{"node_type":"SQL","query":"SELECT 1"},"right_node":}');
+--! 22023: durable function is not valid JSON
+SELECT df.start(E'{"node_type":"SQL","query":"SELECT \\u0000"}') IS NULL;
+--! 22P05: unsupported Unicode escape sequence
+SELECT df.start('{"a":1}' ~> 'SELECT 1') IS NULL;
+--> f
+SELECT df.explain('{"node_type":"SQL","query":');
+--> Invalid durable function graph: invalid input syntax for type json
