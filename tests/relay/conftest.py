@@ -71,7 +71,11 @@ class Proxy:
 
     def dial(self) -> socket.socket:
         """A bare connection to it."""
-        return socket.create_connection(("127.0.0.1", self.port), timeout=20)
+        return self.dial_port(self.port)
+
+    @staticmethod
+    def dial_port(port: int) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", port), timeout=20)
 
     def wait_log(self, event: str) -> dict[str, Any]:
         found = wait_until(
