@@ -313,37 +313,41 @@ $$;
 
 -- Nothing of this is stored: each row follows from the state of an instance, from a wait that is
 -- open, or from who has locked its row. An instance whose steps run has no row.
-CREATE VIEW df.waiting WITH (security_barrier) AS
-    SELECT i.id AS instance_id, i.label, df._node_id(w.node) AS node_id, w.waits_for, w.detail, w.since, w.due
+CREATE VIEW df._own_live WITH (security_barrier) AS
+    SELECT i.id, i.label, i.status, i.owner, i.ready_at, i.start_at, i.created_at, i.updated_at, i.paused,
+        i.trouble, i.xmax AS locked_by
     FROM df._instances i
-    CROSS JOIN LATERAL (
-        SELECT NULL::integer AS node, 'resume'::text AS waits_for, i.paused AS detail, i.updated_at AS since,
-            NULL::timestamptz AS due
-        WHERE i.paused IS NOT NULL
-        UNION ALL
-        SELECT NULL, 'start', NULL, i.created_at, i.start_at
-        WHERE i.status = 'pending' AND i.ready_at = i.start_at AND i.start_at > df._clock()
-        UNION ALL  -- tried in vain, and tried again: its role cannot log in, or its worker died
-        SELECT NULL, 'another try', i.trouble, i.updated_at, i.ready_at
-        WHERE i.trouble IS NOT NULL AND i.ready_at IS NOT NULL
-        UNION ALL
-        SELECT NULL, 'worker', CASE WHEN NOT EXISTS (
-                SELECT 1 FROM df._engines e JOIN pg_stat_activity a ON a.pid = e.pid)
-            THEN 'no worker is running' END, i.ready_at, NULL
-        WHERE i.ready_at <= df._clock() AND i.trouble IS NULL
-        UNION ALL
-        SELECT NULL, 'lock', format('process %s has locked its row', l.pid), NULL, NULL
-        FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
-        WHERE i.owner IS NOT NULL AND l.locktype = 'transactionid' AND l.transactionid = i.xmax AND l.granted
-          AND NOT starts_with(a.application_name, 'durproxy ')
-        UNION ALL
-        SELECT c.node, CASE c.kind
-                WHEN 'SIGNAL' THEN 'signal' WHEN 'WAIT_SCHEDULE' THEN 'schedule' WHEN 'WAIT_CONDITION' THEN 'condition'
-                WHEN 'RETRY' THEN 'retry' WHEN 'COMPENSATE' THEN 'retry' ELSE 'timer' END,
-            c.signal, CASE WHEN c.kind IN ('RETRY', 'COMPENSATE') THEN c.at ELSE c.began END,
-            CASE c.kind WHEN 'WAIT_CONDITION' THEN nullif(i.ready_at, 'infinity') ELSE c.due END
-        FROM df._checkpoints c
-        WHERE c.instance_id = i.id AND c.status = 'o' AND (
-            c.kind IN ('SLEEP', 'SLEEP_UNTIL', 'WAIT_SCHEDULE', 'SIGNAL', 'WAIT_CONDITION')
-            OR c.kind IN ('RETRY', 'COMPENSATE') AND c.due > df._clock())) w
     WHERE i.submitted_by = quote_ident(current_user)::regrole AND i.status IN ('pending', 'running');
+
+CREATE VIEW df.waiting WITH (security_barrier) AS
+    SELECT i.id AS instance_id, i.label, NULL::text AS node_id, 'resume'::text AS waits_for, i.paused AS detail,
+        i.updated_at AS since, NULL::timestamptz AS due
+    FROM df._own_live i WHERE i.paused IS NOT NULL
+    UNION ALL
+    SELECT i.id, i.label, NULL, 'start', NULL, i.created_at, i.start_at
+    FROM df._own_live i
+    WHERE i.status = 'pending' AND i.ready_at = i.start_at AND i.start_at > df._clock()
+    UNION ALL  -- tried in vain, and tried again: its role cannot log in, or its worker died
+    SELECT i.id, i.label, NULL, 'another try', i.trouble, i.updated_at, i.ready_at
+    FROM df._own_live i WHERE i.trouble IS NOT NULL AND i.ready_at IS NOT NULL
+    UNION ALL
+    SELECT i.id, i.label, NULL, 'worker', CASE WHEN NOT EXISTS (
+            SELECT 1 FROM df._engines e JOIN pg_stat_activity a ON a.pid = e.pid)
+        THEN 'no worker is running' END, i.ready_at, NULL
+    FROM df._own_live i WHERE i.ready_at <= df._clock() AND i.trouble IS NULL
+    UNION ALL
+    SELECT i.id, i.label, NULL, 'lock', format('process %s has locked its row', l.pid), NULL, NULL
+    FROM df._own_live i
+    JOIN pg_locks l ON l.locktype = 'transactionid' AND l.transactionid = i.locked_by AND l.granted
+    JOIN pg_stat_activity a ON a.pid = l.pid
+    WHERE i.owner IS NOT NULL AND NOT starts_with(a.application_name, 'durproxy ')
+    UNION ALL
+    SELECT i.id, i.label, df._node_id(c.node), CASE c.kind
+            WHEN 'SIGNAL' THEN 'signal' WHEN 'WAIT_SCHEDULE' THEN 'schedule' WHEN 'WAIT_CONDITION' THEN 'condition'
+            WHEN 'RETRY' THEN 'retry' WHEN 'COMPENSATE' THEN 'retry' ELSE 'timer' END,
+        c.signal, CASE WHEN c.kind IN ('RETRY', 'COMPENSATE') THEN c.at ELSE c.began END,
+        CASE c.kind WHEN 'WAIT_CONDITION' THEN nullif(i.ready_at, 'infinity') ELSE c.due END
+    FROM df._own_live i JOIN df._checkpoints c ON c.instance_id = i.id
+    WHERE c.status = 'o' AND (
+        c.kind IN ('SLEEP', 'SLEEP_UNTIL', 'WAIT_SCHEDULE', 'SIGNAL', 'WAIT_CONDITION')
+        OR c.kind IN ('RETRY', 'COMPENSATE') AND c.due > df._clock());
