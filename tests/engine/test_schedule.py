@@ -56,3 +56,29 @@ def test_every_minute_is_the_next_whole_minute(now: datetime) -> None:
 def test_what_has_no_next_match_is_refused(cron: str) -> None:
     with pytest.raises(LanguageError, match="Invalid cron expression"):
         next_after(cron, THURSDAY)
+
+
+BERLIN_CHANGES = [
+    # in spring there is no time from two to three, in autumn it comes twice
+    ("30 2 * * *", "2027-03-27T12:00", ["2027-03-28T01:00", "2027-03-29T00:30"]),
+    ("0 * * * *", "2027-03-27T23:30", ["2027-03-28T00:00", "2027-03-28T01:00"]),
+    ("30 2 * * *", "2027-10-30T12:00", ["2027-10-31T00:30", "2027-10-31T01:30"]),
+    ("0 0 * * *", "2027-10-30T12:00", ["2027-10-30T22:00", "2027-10-31T23:00"]),
+    ("0 9 * * mon", "2027-07-01T00:00", ["2027-07-05T07:00"]),
+]
+
+
+@pytest.mark.parametrize(("cron", "now", "dues"), BERLIN_CHANGES)
+def test_another_time_zone_and_its_changes(cron: str, now: str, dues: list[str]) -> None:
+    at = datetime.fromisoformat(now).replace(tzinfo=UTC)
+    for due in dues:
+        at = next_after(cron, at, "Europe/Berlin")
+        assert at == datetime.fromisoformat(due).replace(tzinfo=UTC)
+        assert at.tzinfo is UTC
+
+
+@pytest.mark.parametrize("zone", ["Mars/Olympus", "../UTC", "CEST", ""])
+def test_a_time_zone_that_is_none(zone: str) -> None:
+    with pytest.raises(LanguageError) as raised:
+        next_after("* * * * *", THURSDAY, zone)
+    assert raised.value.message == f'time zone "{zone}" not recognized'

@@ -21,7 +21,7 @@ from durproxy import __version__
 from durproxy.schema.install import install, migrations
 from tests.fix_postgres import BINDIRS, Database, Postgres, Role
 from tests.fix_serve import Serve
-from tests.upgrade.in_flight import FLIGHTS, SETUP, Flight
+from tests.upgrade.in_flight import FLIGHTS, SCHEDULED, SETUP, Flight
 from tests.upgrade.release import RELEASES, Release
 from tests.waiting import wait_until
 
@@ -69,6 +69,7 @@ def dump_in_flight(home: Database, user: Role) -> str:
         with keeper.transaction():
             keeper.execute("SELECT FROM app.gate FOR UPDATE")
             with serve.connect(user) as client:
+                client.execute(SCHEDULED)
                 for flight in FLIGHTS:
                     bring(client, flight)
             wait_until(lambda: in_flight(home) == expected_in_flight(), "all steps are in flight")
