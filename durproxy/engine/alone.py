@@ -8,14 +8,15 @@ the token, so a worker that has lost the instance cannot come in between.
 
 from __future__ import annotations
 
+from durproxy.engine.claim import Claim
 from durproxy.engine.connection import Connection, ServerError
 from durproxy.engine.core.actions import RunStep
 from durproxy.engine.core.states import StepError, StepResult
 from durproxy.engine.encoding import array_literal, frames_literals
 from durproxy.engine.inner_step import run_inner
+from durproxy.engine.rows import decision_values, types_json
 from durproxy.engine.session import UNKNOWN, clean_session
 from durproxy.engine.step_text import ReadyStep, StepFailure, ready_row
-from durproxy.engine.store import Claim, decision_values, types_json
 from durproxy.engine.trigger import passed, when_sent
 
 _NOT_IN_A_TRANSACTION = frozenset(("25001", "2D000"))

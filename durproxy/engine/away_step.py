@@ -19,12 +19,14 @@ from contextlib import suppress
 import trio
 
 from durproxy.engine.alone import must_be_alone
+from durproxy.engine.claim import Claim
 from durproxy.engine.connection import Connection, ServerError
 from durproxy.engine.core.actions import EndsInstance, RunStep
 from durproxy.engine.core.graph import NodeType
 from durproxy.engine.core.states import StepError, StepResult
 from durproxy.engine.encoding import array_literal
 from durproxy.engine.inner_step import run_inner
+from durproxy.engine.rows import types_json
 from durproxy.engine.sql_step import run_step
 from durproxy.engine.sql_transaction import run_transaction
 from durproxy.engine.step_text import (
@@ -34,7 +36,7 @@ from durproxy.engine.step_text import (
     StepFailure,
     ready_row,
 )
-from durproxy.engine.store import Claim, Store, lost_hold, types_json
+from durproxy.engine.store import Store, lost_hold
 from durproxy.engine.trigger import passed
 
 # a schema df that is not the home owner's could hold anything

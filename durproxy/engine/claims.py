@@ -23,8 +23,9 @@ from datetime import datetime
 import trio
 
 from durproxy.config import Settings
+from durproxy.engine.claim import Look, OtherEngine, Walk
 from durproxy.engine.holding import Holding
-from durproxy.engine.store import Look, OtherEngine, Store, Walk
+from durproxy.engine.store import Store
 from durproxy.errors import DurproxyError
 from durproxy.log import get_logger
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from durproxy.engine.claim import Claim
 from durproxy.engine.connection import Connection, ServerError
 from durproxy.engine.core.actions import RunStep, WaitCondition
 from durproxy.engine.core.graph import Node, NodeType, Use, as_statement
@@ -10,7 +11,6 @@ from durproxy.engine.core.truth import is_true
 from durproxy.engine.inner_step import run_inner
 from durproxy.engine.session import UNKNOWN, clean_session
 from durproxy.engine.step_text import Shapes, StepFailure, prepare_step
-from durproxy.engine.store import Claim
 
 
 async def is_met(

@@ -9,16 +9,18 @@ from functools import lru_cache
 
 import trio
 
+from durproxy.engine.claim import Claim
 from durproxy.engine.core.actions import FinishInstance
 from durproxy.engine.core.advance import Execution
 from durproxy.engine.core.graph import Graph, build_graph, read_graph
 from durproxy.engine.core.states import Checkpoint, InstanceStatus, Key, StepError
 from durproxy.engine.core.validate import validate
 from durproxy.engine.http_step import HttpSteps
+from durproxy.engine.leaving import released
 from durproxy.engine.pools import RolePools
 from durproxy.engine.running import RunningInstance
 from durproxy.engine.step_text import Shapes
-from durproxy.engine.store import Claim, Store
+from durproxy.engine.store import Store
 from durproxy.errors import DurproxyError, LanguageError
 from durproxy.log import get_logger
 
@@ -139,7 +141,8 @@ class Holding:
             await self._refuse(claim, error)
         except Exception as error:  # noqa: BLE001 -- an instance that trips us must not stop the others
             _log.error("instance.crashed", instance=claim.id, error=repr(error), exc_info=True)
-            due = await self._put_off(claim, f"it crashed its worker's task: {error!r}")
+            trouble = f"it crashed its worker's task: {error!r}"
+            due = await released(claim, self._store.put_off(claim, trouble, attempt=True))
         finally:
             self._out(claim)
             self._left(claim.id, due, signalled)
@@ -157,14 +160,6 @@ class Holding:
         event = "instance.started" if claim.fresh else "instance.resumed"
         _log.debug(event, instance=claim.id, label=claim.label, role=role)
         return running
-
-    async def _put_off(self, claim: Claim, trouble: str) -> datetime | None:
-        """Until later, and longer each time."""
-        try:
-            return await self._store.put_off(claim, trouble, attempt=True)
-        except DurproxyError as error:  # the tick will find that nobody here has it in memory
-            _log.warning("instance.not_released", instance=claim.id, error=error.message)
-            return None
 
     async def _refuse(self, claim: Claim, error: LanguageError) -> None:
         """A graph that cannot run: it may have come in past df.start's checks."""

@@ -28,6 +28,7 @@ import httpx
 import trio
 
 from durproxy.config import Settings
+from durproxy.engine.claim import Claim
 from durproxy.engine.connection import ServerError
 from durproxy.engine.core.actions import EndsInstance, RunStep
 from durproxy.engine.core.bindings import ReferenceFailure
@@ -37,7 +38,7 @@ from durproxy.engine.egress import EgressPolicy, EgressRefused
 from durproxy.engine.http_exchange import Answer, ExchangeFailure, Limits, exchange
 from durproxy.engine.http_request import HttpRequest, fill_request
 from durproxy.engine.step_text import StepFailure
-from durproxy.engine.store import Claim, Store
+from durproxy.engine.store import Store
 from durproxy.log import get_logger
 
 _log = get_logger(__name__)

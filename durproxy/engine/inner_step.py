@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 
+from durproxy.engine.claim import Claim
 from durproxy.engine.connection import Connection
 from durproxy.engine.core.states import StepResult
 from durproxy.engine.step_text import ReadyStep
-from durproxy.engine.store import Claim
 
 
 async def run_inner(connection: Connection, claim: Claim, ready: ReadyStep) -> StepResult:

@@ -20,12 +20,13 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from datetime import datetime
 
 import trio
 
 from durproxy.engine.away_step import AwaySteps
+from durproxy.engine.claim import Claim
 from durproxy.engine.condition import is_met
 from durproxy.engine.connection import Connection, ConnectionLost
 from durproxy.engine.core.actions import (
@@ -58,13 +59,14 @@ from durproxy.engine.core.advance import Execution
 from durproxy.engine.core.graph import NodeType
 from durproxy.engine.core.states import Key, StepError, StepResult
 from durproxy.engine.http_step import HttpSteps
+from durproxy.engine.leaving import released
 from durproxy.engine.pace import Pace
 from durproxy.engine.pools import Pool
 from durproxy.engine.runs import RunsAhead
 from durproxy.engine.schedule import next_after
 from durproxy.engine.sql_transaction import run_transaction
 from durproxy.engine.step_text import SeveralStatements, Shapes, StepFailure
-from durproxy.engine.store import Claim, Store
+from durproxy.engine.store import Store
 from durproxy.engine.waits import Waits
 from durproxy.errors import (
     DurproxyError,
@@ -446,16 +448,9 @@ class RunningInstance:
 
     async def _give_back_now(self) -> None:
         """Its state here is not to be trusted: void the token, and let it be claimed anew."""
-        await self._leave_by(self._store.release_now(self.claim))
+        self.due = await released(self.claim, self._store.release_now(self.claim))
 
     async def _put_off(self, trouble: str, *, attempt: bool = False) -> None:
         """The same, but not before a while; `attempt`: the instance itself may be the reason."""
-        await self._leave_by(self._store.put_off(self.claim, trouble, attempt=attempt))
-
-    async def _leave_by(self, release: Awaitable[datetime | None]) -> None:
-        try:
-            self.due = await release
-        except NotHeld:
-            _log.info("instance.lost", instance=self.claim.id)
-        except DurproxyError as error:  # the tick will find that nobody here has it in memory
-            _log.warning("instance.not_released", instance=self.claim.id, error=error.message)
+        release = self._store.put_off(self.claim, trouble, attempt=attempt)
+        self.due = await released(self.claim, release)

@@ -13,15 +13,17 @@ back like after any other lost reply.
 
 from __future__ import annotations
 
+from durproxy.engine.claim import Claim
 from durproxy.engine.connection import Connection, Result, ServerError
 from durproxy.engine.core.actions import EndsInstance, RunStep
 from durproxy.engine.core.advance import Execution
 from durproxy.engine.core.states import Key, StepResult
 from durproxy.engine.encoding import array_literal, frames_literals
+from durproxy.engine.rows import decision_values, types_json
 from durproxy.engine.session import UNKNOWN, is_foreign
 from durproxy.engine.sql_step import Met, raise_if_refused, run_step, sent_back
 from durproxy.engine.step_text import ReadyStep, Shapes, StepFailure, ready_step
-from durproxy.engine.store import Claim, Store, decision_values, types_json
+from durproxy.engine.store import Store
 from durproxy.engine.trigger import passed
 
 _RUNS = (

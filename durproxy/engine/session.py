@@ -8,9 +8,9 @@ Sessions that nobody takes are cleaned by their pool.
 
 from __future__ import annotations
 
+from durproxy.engine.claim import Claim
 from durproxy.engine.connection import Connection
 from durproxy.engine.pools import CLEAN
-from durproxy.engine.store import Claim
 
 UNKNOWN = "?"  # a statement that may have changed the session has failed, or is under way
 

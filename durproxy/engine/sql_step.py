@@ -7,7 +7,7 @@ they are asked for once for each text and role.
 
 What a failure means:
     refused by df._finish_1 (WF00x)    nothing was kept, look again           -> LostHold
-    lock wait, timeout in finish       nothing was kept, run it again         -> later
+    lock, timeout, full disk in finish nothing was kept, run it again         -> later
     40001, 40P01                       nothing was kept, run it again         -> here, bounded
     a type that has changed (WF004)    nothing was kept, ask and run again    -> here, once
     25001, 2D000                       it must not be in a transaction       -> alone, at least once
@@ -25,13 +25,15 @@ from dataclasses import dataclass
 import trio
 
 from durproxy.engine.alone import must_be_alone, run_alone
+from durproxy.engine.claim import Claim
 from durproxy.engine.connection import Connection, ServerError
 from durproxy.engine.core.actions import EndsInstance, RunStep
 from durproxy.engine.core.states import StepError, StepResult
 from durproxy.engine.encoding import frames_literals
+from durproxy.engine.rows import decision_values, types_json
 from durproxy.engine.session import UNKNOWN, is_foreign
 from durproxy.engine.step_text import ReadyStep, Shapes, StepFailure, prepare_step
-from durproxy.engine.store import Claim, decision_values, lost_hold, types_json
+from durproxy.engine.store import lost_hold
 from durproxy.engine.trigger import passed
 
 _RUN = (
@@ -40,7 +42,8 @@ _RUN = (
 )
 # the server undid the step for reasons that are not its own: it may simply run again
 _ROLLED_BACK = frozenset(("40001", "40P01"))
-_NOT_NOW = frozenset(("55P03", "57014"))  # lock not available, statement timeout
+# lock not available, statement timeout, disk full: of the outcome, not of the step
+_NOT_NOW = frozenset(("55P03", "57014", "53100"))
 # a remembered column has another type now, or is not there any more
 _OTHER_TYPE = "42804"
 _OTHER_FORM_REFUSED = frozenset(("0A000", "42601"))

@@ -15,12 +15,14 @@ from typing import Protocol
 
 import trio
 
+from durproxy.engine.claim import Claim
 from durproxy.engine.connection import Connection, ServerError
 from durproxy.engine.core.actions import EndsInstance, RunStep
 from durproxy.engine.core.graph import NodeType, Use
 from durproxy.engine.core.states import Key, StepError, StepResult
 from durproxy.engine.encoding import array_literal, frames_literals
 from durproxy.engine.inner_step import run_inner
+from durproxy.engine.rows import decision_values, types_json
 from durproxy.engine.session import clean_session
 from durproxy.engine.sql_step import raise_if_refused, step_error
 from durproxy.engine.step_text import (
@@ -31,7 +33,6 @@ from durproxy.engine.step_text import (
     rendered_step,
     without_rows,
 )
-from durproxy.engine.store import Claim, decision_values, types_json
 from durproxy.engine.trigger import passed
 
 _FINISH = (

@@ -14,6 +14,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from durproxy.engine.claim import Claim
 from durproxy.engine.connection import Column, Connection, Result
 from durproxy.engine.core.actions import RunStep
 from durproxy.engine.core.bindings import ReferenceFailure, resolve
@@ -22,7 +23,6 @@ from durproxy.engine.core.references import quote_name, render, substitute_varia
 from durproxy.engine.core.states import StepError
 from durproxy.engine.encoding import array_literal
 from durproxy.engine.session import clean_session
-from durproxy.engine.store import Claim
 from durproxy.errors import LanguageError
 from durproxy.rewrite.step import StepKind, StepShape, classify
 

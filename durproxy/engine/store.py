@@ -9,18 +9,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from datetime import UTC, datetime
 
-import trio
-
+from durproxy.engine.claim import Claim, Look, OtherEngine, Walk
+from durproxy.engine.clock import Clock
 from durproxy.engine.connection import Result, ServerError
 from durproxy.engine.core.actions import (
     CloseFrame,
-    ClosesRace,
-    Decision,
-    EndsInstance,
     FinishInstance,
     NextRound,
     OpenAttempt,
@@ -31,13 +26,22 @@ from durproxy.engine.core.actions import (
 from durproxy.engine.core.graph import FORMAT
 from durproxy.engine.core.states import (
     Checkpoint,
-    CheckpointStatus,
     Key,
     StepError,
     StepResult,
 )
 from durproxy.engine.encoding import array_literal, frames_literals, parse_array
 from durproxy.engine.pools import Pool
+from durproxy.engine.rows import (
+    checkpoint_of,
+    claims_of,
+    decision_values,
+    error_json,
+    interval_text,
+    names_json,
+    time_of,
+    types_json,
+)
 from durproxy.engine.trigger import passed, when_sent
 from durproxy.errors import FinishedBefore, InstancePaused, LostHold, NotHeld, ScopeEnded
 
@@ -53,78 +57,6 @@ def lost_hold(error: ServerError) -> LostHold | None:
     """The refusal that `error` of one of our own functions is."""
     kind = _LOST.get(error.code)
     return kind(error.message) if kind else None
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """An instance that this worker holds."""
-
-    id: str
-    token: str
-    graph: str
-    variables: Mapping[str, str]
-    label: str | None
-    role: str | None
-    fresh: bool
-    role_id: int
-    database: str | None = None  # where its steps run; None: in the home database
-    ending: StepError | None = None  # it is cancelled, once what it owes is done
-
-    @property
-    def substitutions(self) -> dict[str, str]:
-        """What ``{name}`` stands for in the texts of this instance."""
-        return {**self.variables, "sys_instance_id": self.id, "sys_label": self.label or ""}
-
-
-@dataclass(frozen=True, slots=True)
-class Walk:
-    """Where a claim's walk over roles and lanes has ended, and what it saw on its way."""
-
-    role_id: int = 0
-    lane: int = -1
-    next_ready: datetime | None = None
-    was_role_full: bool = False  # some role had no room left in this worker
-
-
-@dataclass(frozen=True, slots=True)
-class OtherEngine:
-    """Another worker, as this one sees it."""
-
-    id: str
-    beat: int
-    gone: bool
-    owns: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """What one tick saw."""
-
-    next_ready: datetime | None
-    others: tuple[OtherEngine, ...]
-    signalled: tuple[str, ...]
-    orphans: tuple[str, ...]
-    paused: tuple[str, ...]  # held by this worker, which may not know
-    suspects: bool = False  # some wait for a worker that takes suspects
-
-
-class Clock:
-    """The database's clock, carried on by this machine's between two looks."""
-
-    def __init__(self) -> None:
-        self._offset: float | None = None
-
-    def set(self, now: datetime) -> None:
-        self._offset = now.timestamp() - trio.current_time()
-
-    def now(self) -> datetime:
-        return datetime.fromtimestamp((self._offset or 0.0) + trio.current_time(), UTC)
-
-    def seconds_until(self, due: datetime) -> float:
-        offset = 0.0 if self._offset is None else self._offset
-        if due == datetime.max.replace(tzinfo=UTC):
-            return float("inf")
-        return due.timestamp() - offset - trio.current_time()
 
 
 class Store:
@@ -168,12 +100,12 @@ class Store:
             ),
         )  # fmt: skip
         *rows, last = result
-        ended = Walk(int(last[7] or 0), int(last[8] or 0), _time(last[9]), last[6] == "t")
-        return _claims(rows), ended
+        ended = Walk(int(last[7] or 0), int(last[8] or 0), time_of(last[9]), last[6] == "t")
+        return claims_of(rows), ended
 
     async def claim_one(self, instance: str) -> list[Claim]:
         values = (self.engine_id, instance, str(FORMAT))
-        return _claims(await self._call("_claim_one_1", "$1::uuid, $2, $3::smallint", values))
+        return claims_of(await self._call("_claim_one_1", "$1::uuid, $2, $3::smallint", values))
 
     async def take_over(self, dead: str, room: int) -> int:
         result = await self._call("_takeover_1", "$1::uuid, $2::integer", (dead, str(room)))
@@ -203,7 +135,7 @@ class Store:
         result = await self._call(
             "_release_1", '$1, $2::uuid, $3::timestamptz, $4::"char", $5', values
         )
-        return _time(result.one()[0])
+        return time_of(result.one()[0])
 
     async def reclaim(self, instances: Sequence[str]) -> None:
         await self._call(
@@ -218,7 +150,7 @@ class Store:
         loaded: dict[str, dict[Key, Checkpoint]] = {instance: {} for instance in instances}
         for row in rows:
             instance, node, path = row[0] or "", int(row[1] or 0), row[2] or ""
-            loaded[instance][Key(node, path)] = _checkpoint(row[3:])
+            loaded[instance][Key(node, path)] = checkpoint_of(row[3:])
         return loaded
 
     async def count_done(self, claim: Claim, keys: Sequence[Key]) -> int:
@@ -248,16 +180,16 @@ class Store:
     ) -> datetime | None:
         """Open a frame, due at a time that is known, or after the action's delay."""
         until = action.until if due is None else due.isoformat()
+        after = action.duration or interval_text(action.delay)
         result = await self._write(
             "_open_1", claim, action.scopes,
             "$6::integer, $7, $8::integer, $9, $10::interval, $11, $12::timestamptz",
             (
                 str(action.key.node), action.key.path, str(action.node.last),
-                action.node.type.value, action.duration or _interval(action.delay), action.signal,
-                until,
+                action.node.type.value, after, action.signal, until,
             ),
         )  # fmt: skip
-        return _time(result.one()[0])
+        return time_of(result.one()[0])
 
     async def retry(self, claim: Claim, action: OpenAttempt) -> datetime:
         """Count an attempt on; when the next one begins."""
@@ -270,7 +202,7 @@ class Store:
                 "t" if action.jitter else "f", error_json(action.error),
             ),
         )  # fmt: skip
-        due = _time(result.one()[0])
+        due = time_of(result.one()[0])
         assert due is not None
         return due
 
@@ -292,12 +224,12 @@ class Store:
                 types_json(result.types) if result else None,
                 array_literal(result.exact) if result and result.exact is not None else None,
                 error_json(action.error) if action.error else None,
-                _names_json(action.names),
+                names_json(action.names),
             ),
         )  # fmt: skip
 
     async def next_round(self, claim: Claim, action: NextRound) -> None:
-        values = (_names_json(action.names), action.result)
+        values = (names_json(action.names), action.result)
         await self._write("_next_1", claim, action.scopes, "$6::json, $7::json", values)
 
     async def fire(self, claim: Claim, scopes: Scopes, result: str) -> bool:
@@ -398,7 +330,7 @@ class Store:
 
     async def now(self) -> datetime:
         """The database's time."""
-        now = _time((await self._call("_now_1", "", ())).one()[0])
+        now = time_of((await self._call("_now_1", "", ())).one()[0])
         assert now is not None
         return now
 
@@ -412,9 +344,9 @@ class Store:
             "_tick_1", "$1::uuid, $2::text[]", (self.engine_id, array_literal(list(held)))
         )
         now, next_ready, others, signalled, orphans, paused, suspects = result.one()
-        self.clock.set(_time(now) or datetime.now(UTC))
+        self.clock.set(time_of(now) or datetime.now(UTC))
         return Look(
-            _time(next_ready),
+            time_of(next_ready),
             tuple(OtherEngine(**other) for other in json.loads(others or "[]") or ()),
             tuple(x or "" for x in parse_array(signalled)),
             tuple(x or "" for x in parse_array(orphans)),
@@ -427,105 +359,3 @@ class Store:
 
     async def doze(self, *, idle: bool) -> None:
         await self._call("_doze_1", "$1::boolean", ("t" if idle else "f",))
-
-
-# --- rows and JSON ---
-
-
-def _claims(rows: Iterable[Sequence[str | None]]) -> list[Claim]:
-    return [
-        Claim(
-            id=row[0] or "",
-            token=row[1] or "",
-            graph=row[2] or "",
-            variables=json.loads(row[3] or "{}"),
-            label=row[4],
-            role=row[5],
-            fresh=row[6] == "t",
-            role_id=int(row[7] or 0),
-            database=row[10],
-            ending=_error(row[11]),
-        )
-        for row in rows
-    ]
-
-
-def _checkpoint(row: Sequence[str | None]) -> Checkpoint:
-    status, n, due, names, result, types, exact, error, at = row
-    return Checkpoint(
-        status=CheckpointStatus(status),
-        result=StepResult(result, _types(types), _exact(exact)),
-        error=_error(error),
-        round=int(n or 0),
-        due=_time(due),
-        names=_names(names),
-        at=at or "",
-    )
-
-
-def decision_values(decides: Decision) -> tuple[str | None, str | None]:
-    """A decision as df._finish_1 takes it: which one, and who wins."""
-    match decides:
-        case EndsInstance():
-            return "e", None
-        case ClosesRace(winner):
-            return "r", str(winner)
-        case None:
-            return None, None
-
-
-def types_json(types: Sequence[tuple[str, str]] | None) -> str | None:
-    return None if types is None else json.dumps(types, ensure_ascii=False)
-
-
-_ERROR_FIELDS = tuple(field.name for field in fields(StepError))
-
-
-def error_json(error: StepError) -> str:
-    told = {name: getattr(error, name) for name in _ERROR_FIELDS}
-    return json.dumps({k: v for k, v in told.items() if v is not None}, ensure_ascii=False)
-
-
-def _error(text: str | None) -> StepError | None:
-    return None if text is None else StepError(**json.loads(text))
-
-
-def _types(text: str | None) -> tuple[tuple[str, str], ...] | None:
-    return None if text is None else tuple((name, kind) for name, kind in json.loads(text))
-
-
-def _exact(text: str | None) -> tuple[str, ...] | None:
-    return None if text is None else tuple(row or "" for row in parse_array(text))
-
-
-def _names_json(names: Mapping[str, StepResult] | None) -> str | None:
-    if not names:
-        return None
-    return json.dumps(
-        {name: [bound.text, bound.types, bound.exact] for name, bound in names.items()},
-        ensure_ascii=False,
-    )
-
-
-def _names(text: str | None) -> dict[str, StepResult] | None:
-    if text is None:
-        return None
-    stored: dict[str, Any] = json.loads(text)
-    return {
-        name: StepResult(
-            result,
-            None if types is None else tuple((column, kind) for column, kind in types),
-            None if exact is None else tuple(exact),
-        )
-        for name, (result, types, exact) in stored.items()
-    }
-
-
-def _time(text: str | None) -> datetime | None:
-    if text is None or text == "infinity":
-        return None
-    return datetime.fromisoformat(text)
-
-
-def _interval(delay: timedelta | None) -> str | None:
-    return None if delay is None else f"{delay.total_seconds()} seconds"

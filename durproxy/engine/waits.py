@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from datetime import datetime, timedelta
 
+from durproxy.engine.claim import Claim
 from durproxy.engine.core.actions import (
     DeadlinePassed,
     DueReached,
@@ -24,7 +25,7 @@ from durproxy.engine.core.actions import (
     WaitTimer,
 )
 from durproxy.engine.core.states import Key, StepResult
-from durproxy.engine.store import Claim, Store
+from durproxy.engine.store import Store
 from durproxy.errors import ScopeEnded
 
 TimedWait = WaitTimer | WaitDue | WaitDeadline

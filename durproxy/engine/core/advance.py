@@ -10,6 +10,7 @@ that was answered up to the first ancestor that is not finished.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import islice
@@ -41,7 +42,7 @@ from durproxy.engine.core.leaves import (
     WaitSchedule,
 )
 from durproxy.engine.core.loop import Loop
-from durproxy.engine.core.paths import is_within
+from durproxy.engine.core.paths import attempts_in
 from durproxy.engine.core.race import AnyOf, Race
 from durproxy.engine.core.states import (
     Checkpoint,
@@ -101,6 +102,7 @@ class Execution:
         self.seen_at = ""  # of the row that was taken over last
         self._ending = ending
         self._stamps = 0
+        self._attempts: dict[str, list[int]] | None = None  # which nodes have rows in which
         self.waits = (
             0  # timers and signals so far: tells a loop round that waited from one that spun
         )
@@ -183,18 +185,20 @@ class Execution:
     def replaying(self, rows: Mapping[Key, Checkpoint]) -> Iterator[None]:
         """What begins inside takes over these rows."""
         before = self.checkpoints, self.is_replaying
-        self.checkpoints, self.is_replaying = rows, True
+        self.checkpoints, self.is_replaying, self._attempts = rows, True, None
         try:
             yield
         finally:
             self.checkpoints, self.is_replaying = before
+            self._attempts = None
 
     def has_rows(self, node: Node, path: str) -> bool:
-        """Whether anything is stored of a subtree at `path`."""
-        return any(
-            node.number <= key.node <= node.last and is_within(key.path, path)
-            for key in self.checkpoints
-        )
+        """Whether anything is stored of a subtree in the attempt that `path` ends with."""
+        if self._attempts is None:
+            self._attempts = attempts_in(self.checkpoints)
+        nodes = self._attempts.get(path, ())
+        first = bisect_left(nodes, node.number)
+        return first < len(nodes) and nodes[first] <= node.last
 
     def stamp(self) -> str:
         """When something completed: as stored, or now, which is after all that is stored."""

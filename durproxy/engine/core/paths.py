@@ -9,9 +9,12 @@ unwinding has a path that goes on with one of these characters. Straight-line no
 
 from __future__ import annotations
 
-from typing import Final
+import re
+from collections.abc import Iterable
 
-SEPARATORS: Final = ".:~!"
+from durproxy.engine.core.states import Key
+
+_ATTEMPT = re.compile(r"~[0-9]+")
 
 
 def round_path(path: str, number: int) -> str:
@@ -35,6 +38,11 @@ def item_number(path: str, inner: str) -> int:
     return int(inner[len(path) + 1 :])
 
 
-def is_within(path: str, outer: str) -> bool:
-    """Whether `path` is `outer` or lies inside it; attempt 10 does not lie inside attempt 1."""
-    return path.startswith(outer) and path[len(outer) : len(outer) + 1] in ("", *SEPARATORS)
+def attempts_in(keys: Iterable[Key]) -> dict[str, list[int]]:
+    """The paths of all attempts that hold something, with the nodes of what they hold, in order."""
+    found: dict[str, list[int]] = {}
+    for node, path in sorted(keys):
+        if "~" in path:
+            for part in _ATTEMPT.finditer(path):
+                found.setdefault(path[: part.end()], []).append(node)
+    return found

@@ -231,9 +231,10 @@ DECLARE
     v_frame integer := cardinality(p_nodes);
     v_due timestamptz;
     v_last integer;
+    v_began timestamptz;
 BEGIN
     PERFORM df._hold_1(p_instance, p_token, p_nodes[: v_frame - 1], p_paths[: v_frame - 1], p_rounds[: v_frame - 1]);
-    SELECT f.due, f.last INTO v_due, v_last FROM df._checkpoints f
+    SELECT f.due, f.last, f.began INTO v_due, v_last, v_began FROM df._checkpoints f
     WHERE f.instance_id = p_instance AND f.node = p_nodes[v_frame] AND f.path = p_paths[v_frame]
       AND f.status = 'o' FOR UPDATE;
     IF NOT FOUND THEN
@@ -244,6 +245,8 @@ BEGIN
     END IF;
     UPDATE df._checkpoints f SET status = 'f', error = p_error, at = clock_timestamp()
     WHERE f.instance_id = p_instance AND f.node = p_nodes[v_frame] AND f.path = p_paths[v_frame];
+    PERFORM df._attempted_1(p_instance, p_nodes[v_frame], p_paths[v_frame], p_error,
+        extract(epoch FROM clock_timestamp() - v_began)::double precision);
     PERFORM df._end_waits_1(p_instance, p_nodes[v_frame], v_last, p_paths[v_frame]);
     RETURN true;
 END $$;
