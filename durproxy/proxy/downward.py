@@ -17,6 +17,7 @@ from durproxy.proxy import request
 from durproxy.proxy.flow import LONGEST_HELD, Flow
 from durproxy.proxy.tracking import Unit
 from durproxy.rewrite.extension import NAME, STAND_IN
+from durproxy.rewrite.reports import original_fields
 from durproxy.wire import backend
 from durproxy.wire.framing import HEADER_SIZE, walk
 from durproxy.wire.sqlstate import DUPLICATE_OBJECT
@@ -171,17 +172,17 @@ class Downward(Flow):
         return None if link.tracking.replied(unit, kind) else b""
 
     def _move(self, kind: int, body: memoryview, unit: Unit) -> bytes | None:
-        """The report with the position that the user's own text has; None: as it is."""
+        """The report as it would be about the user's own text; None: as it is."""
         plan = unit.plan_in_doubt()
         if plan is None or not plan.edits:
             return None
         if plan.extension and kind == _NOTICE:
             return backend.renamed_notice(body, DUPLICATE_OBJECT, STAND_IN, NAME)
-        position = backend.report_position(body)
-        if position is None:
+        fields = backend.report_fields(body)
+        if fields is None:
             return None
-        original = plan.original_position(position)
-        return None if original == position else backend.moved_report(kind, body, original)
+        original = original_fields(plan, fields)
+        return None if original == fields else backend.encode_report(kind, original)
 
 
 def _longest_held(kind: int) -> int:

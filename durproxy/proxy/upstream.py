@@ -11,12 +11,14 @@ import socket
 import ssl
 from dataclasses import dataclass
 
+import psycopg
 import trio
 from psycopg import pq
 from psycopg.conninfo import conninfo_to_dict
 
 from durproxy.errors import UpstreamUnreachable
 from durproxy.proxy import sockets
+from durproxy.proxy.choosing import Choosing, is_wish
 from durproxy.proxy.tls import reason
 from durproxy.proxy.upstream_tls import UpstreamTls, load_upstream_tls
 
@@ -49,6 +51,7 @@ class Upstream:
     connect_timeout: float
     database: str  # of the home schema
     tls: UpstreamTls
+    choosing: Choosing | None = None  # where not just any host will do
 
     @classmethod
     def from_conninfo(cls, conninfo: str) -> Upstream:
@@ -67,24 +70,37 @@ class Upstream:
             seconds if seconds > 0 else _DEFAULT_TIMEOUT,
             given.get("dbname") or given.get("user", ""),
             load_upstream_tls(given),
+            Choosing(conninfo, seconds) if is_wish(given.get("target_session_attrs")) else None,
         )
 
     async def connect(self) -> tuple[socket.socket, Place]:
-        """A connection to the first place that has one to give."""
-        failures = []
-        for place in self.places:
+        """A connection to the first place that has one to give, and is as it has to be."""
+        failures: list[str] = []
+        for place in await self._candidates(failures):
             try:
                 return await self.connect_to(place), place
             except OSError as error:
                 failures.append(f"{place}: {reason(error)}")
             except trio.TooSlowError:
                 failures.append(f"{place}: timeout expired")
+            if self.choosing is not None:
+                self.choosing.forget()
         raise UpstreamUnreachable(
             "could not connect to the upstream server",
             detail="; ".join(failures),
             hint="Is the server that durproxy's --upstream names running, and may this"
             " machine reach it?",
         )
+
+    async def _candidates(self, failures: list[str]) -> tuple[Place, ...]:
+        if self.choosing is None:
+            return self.places
+        try:
+            host, port = await self.choosing.choose()
+        except psycopg.OperationalError as error:
+            failures.append(str(error).strip())
+            return ()
+        return tuple(place for place in self.places if (place.name, place.port) == (host, port))
 
     async def connect_to(self, place: Place) -> socket.socket:
         """A connection to this place; OSError or TooSlowError says why there is none."""

@@ -57,6 +57,16 @@ def test_error_positions_are_those_of_the_users_text(
         pgconn.finish()
 
 
+def test_a_block_is_quoted_as_it_was_written(proxy: Proxy, home: Database) -> None:
+    call = "df.explain('a' ~> 'b' & nosuch)"
+    with proxy.connect(home) as connection, pytest.raises(psycopg.errors.UndefinedColumn) as caught:
+        connection.execute(f"DO $$ BEGIN PERFORM {call}; END $$".encode())
+    told = caught.value.diag
+    assert told.internal_query == f"SELECT {call}"
+    assert told.internal_position == str(told.internal_query.index("nosuch") + 1)
+    assert "OPERATOR" not in (told.context or "")
+
+
 def test_an_error_of_another_statement_keeps_its_position(proxy: Proxy, home: Database) -> None:
     with proxy.connect(home) as connection:
         assert one(connection, "SELECT df.explain('a' ~> 'b')")
