@@ -17,7 +17,7 @@ CREATE TABLE app.switch (n int);
 INSERT INTO app.switch VALUES (0);
 """
 SCHEDULED = "SELECT df.schedule('yearly', '0 0 1 1 *', 'SELECT 1', 'Europe/Berlin')"
-TIMER = 15  # seconds
+TIMER = 40  # seconds
 GATE = "$$SELECT 1 AS passed FROM app.gate WHERE label = '{sys_label}' FOR UPDATE$$"
 SWITCHED = "$$SELECT 10 / n AS ten FROM app.switch$$"
 PASSED = '{"rows":[{"passed":1}],"row_count":1}'

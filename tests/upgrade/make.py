@@ -70,28 +70,32 @@ def dump_in_flight(home: Database, user: Role) -> str:
             keeper.execute("SELECT FROM app.gate FOR UPDATE")
             with serve.connect(user) as client:
                 client.execute(SCHEDULED)
-                for flight in FLIGHTS:
-                    bring(client, flight)
+                instances = [bring(client, flight) for flight in FLIGHTS]
             wait_until(lambda: in_flight(home) == expected_in_flight(), "all steps are in flight")
             [engine] = serve.engine_pids()
             os.kill(engine, signal.SIGSTOP)
             try:
+                with home.connect(user) as client:
+                    for flight, instance in zip(FLIGHTS, instances, strict=True):
+                        assert one(client, filled(flight.placed, flight, instance)), flight.label
                 return dump(home)
             finally:
                 os.kill(engine, signal.SIGKILL)
 
 
-def bring(client: psycopg.Connection, flight: Flight) -> None:
-    """Start it and bring it into its state."""
+def bring(client: psycopg.Connection, flight: Flight) -> str:
+    """Start it and bring it into its state; its id."""
     [(instance,)] = client.execute(
         f"SELECT df.start({flight.start}, '{flight.label}')".encode()
     ).fetchall()
-    names = {"id": instance, "label": flight.label}
     for statement in (*flight.before, flight.placed):
-        text = statement
-        for name, value in names.items():
-            text = text.replace(f"{{{name}}}", value)
+        text = filled(statement, flight, instance)
         wait_until(partial(one, client, text), f"{flight.label}: {text}")
+    return str(instance)
+
+
+def filled(statement: str, flight: Flight, instance: str) -> str:
+    return statement.replace("{id}", instance).replace("{label}", flight.label)
 
 
 def one(client: psycopg.Connection, statement: str) -> Any:
