@@ -136,6 +136,11 @@ class LocalBus:
     ) -> None:
         self.close()
 
+    @property
+    def incoming(self) -> socket.socket:
+        """What `receive` reads."""
+        return self._socket
+
     def close(self) -> None:
         self._socket.close()
         self._path.unlink(missing_ok=True)

@@ -26,6 +26,7 @@ from durproxy.rewrite.plan import Plan
 
 if TYPE_CHECKING:
     from durproxy.proxy.link import Link
+    from durproxy.proxy.pump import Pump
 
 log = get_logger(__name__)
 
@@ -49,14 +50,16 @@ class Held:
 class Holds:
     """All statements of this process that wait."""
 
-    def __init__(self, conninfo: str, counters: Counters) -> None:
+    def __init__(self, conninfo: str, counters: Counters, pump: Pump) -> None:
         self._conninfo = conninfo
+        self._pump = pump
         self._instances = Instances(conninfo)
         self._counters = counters
         self._held: dict[Link, Held] = {}
         self._by_instance: dict[str, set[Link]] = {}
         self._limits: dict[str, float] = {}  # by user
         self._news = trio.Event()  # something to ask about at once
+        self._is_urgent = False
 
     def add(self, link: Link, plan: Plan, awaited: Awaited) -> None:
         now = trio.current_time()
@@ -65,7 +68,7 @@ class Holds:
         self._by_instance.setdefault(awaited.instance_id, set()).add(link)
         self._counters.holds += 1
         self._counters.holds_now += 1
-        self._news.set()
+        self._ask_at_once()
 
     def forget(self, link: Link) -> Held | None:
         """The link does not wait any more, if it did."""
@@ -84,7 +87,7 @@ class Holds:
             if self._held[link].verified:
                 self._release(link, released=True)
             else:
-                self._news.set()
+                self._ask_at_once()
 
     def release(self, link: Link) -> bool:
         """Let the statement go to the server as it is; whether there was one."""
@@ -100,6 +103,13 @@ class Holds:
             self.forget(link)
         return links
 
+    def _ask_at_once(self) -> None:
+        """The pump gives way until there is an answer: it would keep the task waiting."""
+        if not self._is_urgent:
+            self._is_urgent = True
+            self._pump.guests += 1
+        self._news.set()
+
     async def run(self) -> None:
         """Ask, for ever."""
         try:
@@ -107,7 +117,11 @@ class Holds:
             while True:
                 await self._wait(pause)
                 started = trio.current_time()
-                await self._ask()
+                was_urgent, self._is_urgent = self._is_urgent, False
+                try:
+                    await self._ask()
+                finally:
+                    self._pump.guests -= was_urgent
                 pause = max(_TICK, (trio.current_time() - started) / _MOST_BUSY)
                 pause = min(pause, _LONGEST_PAUSE)
         finally:

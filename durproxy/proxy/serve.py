@@ -40,6 +40,7 @@ async def _serve(settings: Settings, index: int, listeners: list[socket.socket])
     ):
         async with trio.open_nursery() as nursery:
             shell = Shell(settings, nursery, bus)
+            shell.pump.watch(bus.incoming)
             nursery.start_soon(shell.pump.run)
             nursery.start_soon(shell.pump.sweep)
             nursery.start_soon(shell.holds.run)

@@ -47,7 +47,7 @@ class Shell:
         self.pump = Pump(self.counters)
         self.rewriter = Rewriter(self.counters)
         self.readers = Readers(self.counters)
-        self.holds = Holds(settings.upstream, self.counters)
+        self.holds = Holds(settings.upstream, self.counters, self.pump)
         self._bus = bus
         self.acting = Acting(settings, self.run_beside, bus.wake_engines)
         self._by_key: dict[tuple[int, bytes], Link] = {}
