@@ -210,14 +210,14 @@ class Arena:
         """Of the home schema's owner, which workers log in as, or of another role."""
         return self._sessions.enter_context(closing(self.database.connect(role)))
 
-    def started(self) -> str:
+    def started(self, expression: str = "'SELECT 1'") -> str:
         """A pending instance of the user."""
         with self.database.connect(self.user) as session:
-            return str(value(session, "SELECT df.start('SELECT 1')"))
+            return str(value(session, f"SELECT df.start({expression})"))
 
-    def claimed(self) -> Worker:
+    def claimed(self, expression: str = "'SELECT 1'") -> Worker:
         """A worker that holds a new instance."""
-        worker = Worker(self, self.started())
+        worker = Worker(self, self.started(expression))
         assert worker.claim()
         return worker
 

@@ -57,6 +57,34 @@ def test_nothing_commits_after_a_cancel(arena: Arena) -> None:
     assert arena.status(worker.instance) == "cancelled"
 
 
+OWING = ["df.finally('SELECT 1', 'SELECT 2')", "df.compensate('SELECT 1', 'SELECT 2')"]
+
+
+@pytest.mark.parametrize("owing", OWING)
+def test_a_cancel_of_what_may_owe_something_voids_the_token_and_leaves_it(
+    arena: Arena, owing: str
+) -> None:
+    worker, user = arena.claimed(owing), arena.session(arena.user)
+    assert worker.open((), 1, kind="FINALLY") is None
+    assert worker.open((), 3, last=3, kind="SIGNAL", signal="go") is None
+    user.execute(arena.cancel(worker.instance).encode())
+    assert worker.finish((), 2) == "WF001"
+    assert arena.status(worker.instance) == "running"
+    assert arena.rows(worker.instance, "o") == [(1, "")]
+    assert worker.claim()
+    user.execute(f"SELECT df.cancel('{worker.instance}', 'again')".encode())  # changes nothing
+    assert worker.finish((), 2, "!") is None
+    asked = "SELECT ending ->> 'message' FROM df._instances WHERE id = %s"
+    assert arena.ask(asked, worker.instance) == "Cancelled by user"
+
+
+def test_a_cancel_of_what_has_not_begun_or_owes_nothing_ends_it(arena: Arena) -> None:
+    user = arena.session(arena.user)
+    for instance in (arena.started(OWING[0]), arena.claimed().instance):
+        user.execute(arena.cancel(instance).encode())
+        assert arena.status(instance) == "cancelled"
+
+
 def test_a_step_that_meets_an_uncommitted_cancel_waits_and_is_refused(arena: Arena) -> None:
     worker, user = arena.claimed(), arena.session(arena.user)
     user.execute("BEGIN")

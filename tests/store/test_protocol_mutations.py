@@ -38,8 +38,8 @@ _ENDED_SCOPE = protocol.test_a_scope_that_ends_ends_the_waits_inside_and_nothing
 _OUTERMOST_CLOSED = partial(protocol.test_every_enclosing_scope_must_be_open, closed=0)
 
 _FINISH = [
-    Mutation("_finish_1", "i.token = p_token FOR SHARE SKIP LOCKED",
-             "i.token = p_token FOR KEY SHARE SKIP LOCKED",
+    Mutation("_finish_1", "i.paused IS NULL FOR SHARE SKIP LOCKED",
+             "i.paused IS NULL FOR KEY SHARE SKIP LOCKED",
              protocol.test_a_cancel_waits_for_a_step_that_is_committing),
     Mutation("_finish_1", "i.token = p_token", "true",
              protocol.test_nothing_commits_after_a_cancel),
@@ -72,6 +72,24 @@ _FINISH = [
     Mutation("_await_hold_1", "WHERE i.id = p_instance AND i.token = p_token;",
              "WHERE i.id = p_instance;",
              protocol.test_a_step_that_meets_an_uncommitted_cancel_waits_and_is_refused),
+]  # fmt: skip
+_CANCELS = protocol.test_a_cancel_of_what_may_owe_something_voids_the_token_and_leaves_it
+_CANCEL = [
+    *(
+        Mutation("_do_cancel", "ending = v_reason, owner = NULL, token = NULL",
+                 "ending = v_reason", partial(_CANCELS, owing=owing))
+        for owing in protocol.OWING
+    ),
+    Mutation("_do_cancel", "AND NOT df._unwinds(i.graph)", "",
+             partial(_CANCELS, owing=protocol.OWING[0])),
+    Mutation("_do_cancel", "i.ending IS NULL AND i.status", "i.status",
+             partial(_CANCELS, owing=protocol.OWING[0])),
+    Mutation("_do_cancel", "PERFORM df._end_waits_1", "PERFORM 1; -- ",
+             partial(_CANCELS, owing=protocol.OWING[0])),
+    Mutation("_unwinds", 'FINALLY', "NOTHING", partial(_CANCELS, owing=protocol.OWING[0])),
+    Mutation("_unwinds", 'COMPENSATE', "NOTHING", partial(_CANCELS, owing=protocol.OWING[1])),
+    Mutation("_do_cancel", "i.status = 'pending' OR", "",
+             protocol.test_a_cancel_of_what_has_not_begun_or_owes_nothing_ends_it),
 ]  # fmt: skip
 _SCOPES = [
     Mutation("_hold_1", "i.token = p_token", "true", protocol.test_nothing_commits_after_a_cancel),
@@ -164,7 +182,7 @@ _HOLDERS = [
     Mutation("_tick_1", "AND NOT EXISTS (SELECT", "AND EXISTS (SELECT",
              protocol.test_what_a_forgotten_worker_still_claimed_is_found),
 ]  # fmt: skip
-_MUTATIONS = [*_FINISH, *_SCOPES, *_WAITS, *_HOLDERS]
+_MUTATIONS = [*_FINISH, *_CANCEL, *_SCOPES, *_WAITS, *_HOLDERS]
 
 
 @pytest.fixture(scope="module")
