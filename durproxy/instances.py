@@ -63,19 +63,24 @@ def list_instances(
 ) -> None:
     """List workflows, newest first."""
     query = (
-        "SELECT instance_id, label, status, created_at, completed_at, output"
-        " FROM df.list_instances(%s, %s, %s)"
+        "SELECT l.instance_id, l.label, l.status, l.created_at, l.completed_at, l.output,"
+        " (SELECT i.database FROM df.instances i WHERE i.id = l.instance_id) AS database,"
+        " pg_catalog.current_database() AS home"
+        " FROM df.list_instances(%s, %s, %s) l"
     )
     rows = _query(upstream, config, query, status, limit, label)
+    homes = [row.pop("home") for row in rows]
+    elsewhere = any(row["database"] != home for row, home in zip(rows, homes, strict=True))
     if as_json:
         _print_json(rows)
         return
     table = Table(box=None, pad_edge=False)
-    for heading in ("id", "label", "status", "created", "completed", "output"):
+    headings = ("id", "label", "status", "created", "completed", "output")
+    for heading in (*headings, "database") if elsewhere else headings:
         # label and output shrink to the width of the terminal, the others never
         table.add_column(heading, no_wrap=heading not in ("label", "output"))
     for row in rows:
-        table.add_row(
+        cells = (
             row["instance_id"],
             _one_line(row["label"]),
             Text(row["status"], style=_STATUS_STYLE.get(row["status"], "")),
@@ -83,6 +88,7 @@ def list_instances(
             _moment(row["completed_at"]),
             _one_line(row["output"]),
         )
+        table.add_row(*cells, *([_one_line(row["database"])] if elsewhere else []))
     Console(width=None if sys.stdout.isatty() else _WIDTH_WITHOUT_TERMINAL).print(table)
 
 

@@ -72,6 +72,19 @@ def test_completed_workflow_in_every_command(visitor: Visitor) -> None:
     assert json.loads(ok(visitor, "list", "--json", "--status", "failed")) == []
 
 
+def test_list_tells_the_database_where_it_is_another(visitor: Visitor) -> None:
+    visitor.psql("SELECT df.start('SELECT 1', 'here')")
+    assert "database" not in ok(visitor, "list").splitlines()[0]
+    visitor.psql("SELECT df.start('SELECT 1', 'there', database => 'postgres')")
+    lines = [line.rstrip() for line in ok(visitor, "list").splitlines()]
+    assert lines[0].endswith("database")
+    assert lines[1].endswith("postgres")
+    assert lines[2].endswith(visitor.database.name)
+    assert (
+        json.loads(ok(visitor, "list", "--json", "--label", "there"))[0]["database"] == "postgres"
+    )
+
+
 def test_signal_and_cancel(visitor: Visitor) -> None:
     first, second = visitor.psql(f"{WAITING}; {WAITING}").split()
     ok(visitor, "signal", first, "go", "--data", '{"by": "hand"}')
