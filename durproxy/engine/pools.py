@@ -21,6 +21,14 @@ from durproxy.errors import DurproxyError, UpstreamUnreachable
 
 CLEAN = "SELECT df._clean_1()"
 _FRESH = 0.01  # seconds since the last answer: it is not looked at again
+# what functions have prepared by EXECUTE; too slow for every change of the instance
+_FORGET_PREPARED = """
+    DO $$ DECLARE v_name pg_catalog.text; BEGIN
+        FOR v_name IN SELECT s.name FROM pg_catalog.pg_prepared_statement() AS s WHERE s.from_sql
+        LOOP
+            EXECUTE pg_catalog.format('DEALLOCATE %I', v_name);
+        END LOOP;
+    END $$"""
 _TIDY_EVERY = 1.0  # seconds
 _CLEANED_AFTER = 0.5  # seconds idle
 _CLOSED_AFTER = 60.0
@@ -132,6 +140,7 @@ class Pool:
         try:
             with trio.move_on_after(_CLEANING_TIMEOUT):
                 await connection.run(CLEAN)
+                await connection.run(_FORGET_PREPARED)
                 connection.session_of = None
         except DurproxyError:  # closed below: its session cannot be trusted
             pass

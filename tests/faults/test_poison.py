@@ -42,6 +42,7 @@ def test_a_step_that_always_ends_its_own_session_is_set_aside_and_can_be_resumed
             "SELECT 7",
         )
         reason = wait_until(lambda: _paused(session, suicidal), "it is set aside", 30)
+        assert reason is not None
         assert reason.startswith("set aside: the session of its step was lost")
         waits = _waits_for(session, suicidal)
         assert waits is not None
@@ -59,6 +60,7 @@ def test_what_kills_its_worker_is_set_aside_and_what_was_held_with_it_is_not(rig
         innocent = [start(session, "SELECT pg_sleep(0.4)", "SELECT 7") for _ in range(4)]
         poison = start(session, "SELECT 1/0")
         reason = wait_until(lambda: _paused(session, poison), "it is set aside", 60)
+        assert reason is not None
         assert reason.startswith("set aside: its worker died")
         assert [ended(session, instance, 60).value for instance in innocent] == [7] * 4
         rows = session.execute(
@@ -103,6 +105,7 @@ def test_a_role_that_cannot_log_in_is_no_reason_to_set_anything_aside(rig: Rig) 
             admin.execute(f"ALTER ROLE {role.name} NOLOGIN".encode())
             rig.relay.cut("durproxy step")
             trouble = wait_until(lambda: _trouble(owner, instance), "it says why it waits")
+            assert trouble is not None
             assert role.name in trouble
             admin.execute(f"ALTER ROLE {role.name} LOGIN".encode())
         assert ended(session, instance, 40).value == 7
