@@ -53,12 +53,14 @@ def fill(owner: psycopg.Connection, instance: str) -> set[str]:
     for table in tables - {"df._checkpoints", "df._signals", "df._rounds"}:
         needed = rows(
             owner,
-            "SELECT attname, CASE atttypid::regtype::text WHEN 'text' THEN 'x' WHEN 'uuid' THEN"
-            " gen_random_uuid()::text WHEN 'json' THEN '{}' WHEN 'timestamp with time zone'"
-            " THEN 'now' ELSE '1' END FROM pg_attribute WHERE attrelid = %s::regclass"
+            "SELECT attname, CASE WHEN attname = 'overlap' THEN 'skip'"
+            " WHEN atttypid = 'text'::regtype THEN %s WHEN atttypid = 'json'::regtype THEN '{}'"
+            " WHEN atttypid = 'uuid'::regtype THEN gen_random_uuid()::text"
+            " WHEN atttypid = 'timestamptz'::regtype THEN 'now' ELSE '1' END"
+            " FROM pg_attribute WHERE attrelid = %s::regclass"
             " AND attnum > 0 AND attnotnull AND NOT atthasdef AND attidentity = ''"
             " AND attname <> 'instance_id'",
-            [table],
+            [instance, table],
         )
         names = ", ".join(["instance_id", *(name for name, _ in needed)])
         owner.execute(
