@@ -271,6 +271,8 @@ def test_a_database_clock_that_jumps_moves_timers_and_kills_nobody(serve_with: S
         [(now,)] = session.execute("SELECT clock_timestamp()").fetchall()
         row = session.execute("SELECT df.start(df.sleep(1800))").fetchone()
         assert row is not None
+        sleeps = "SELECT ready_at > now() FROM df._instances"
+        wait_until(lambda: _value(session, sleeps), "its timer is set")
         travel(session, now + timedelta(hours=1))
         assert ended(session, row[0]).status == "completed"
         for hours in (-3, 0):
