@@ -28,11 +28,13 @@ from tests.df.programs import (
     signals_of,
     some_programs,
 )
-from tests.fix_serve import Visitor
+from tests.fix_serve import ServeWith, Visitor
 from tests.waiting import wait_until
 
 SAMPLE = 1200
 LARGE_SAMPLE = 20_000  # of 600,000
+KILLED_SAMPLE = 600
+KILLS = 12
 BATCH = 600
 MOST_ROUNDS = 8  # two of each of three loops: so often may one wait be reached
 SEED = random.SystemRandom().randrange(1_000_000)
@@ -43,9 +45,13 @@ Effect = tuple[str, int | None]
 @pytest.fixture
 def session(visitor: Visitor) -> Iterator[psycopg.Connection]:
     with closing(visitor.database.connect(visitor.role)) as session:
-        session.execute('SET search_path = "$user", public, df')
-        session.execute("CREATE TABLE effects (n serial, program int, tag text, seen int)")
+        prepare(session)
         yield session
+
+
+def prepare(session: psycopg.Connection) -> None:
+    session.execute('SET search_path = "$user", public, df')
+    session.execute("CREATE TABLE effects (n serial, program int, tag text, seen int)")
 
 
 def test_how_many_programs_there_are() -> None:
@@ -80,6 +86,28 @@ def test_a_large_sample_of_all_nestings(session: psycopg.Connection) -> None:
     assert not differences, f"seed {SEED}: {len(differences)} differ\n" + "\n".join(
         differences[:20]
     )
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(600)
+def test_a_sample_of_all_nestings_while_engines_are_killed(serve_with: ServeWith) -> None:
+    serve = serve_with(engines=2, lease=2.0, poll_interval=0.5, set_aside_after=1000)
+    programs = dict(enumerate(some_programs(random.Random(SEED), KILLED_SAMPLE)))
+    with closing(serve.connect()) as session:
+        prepare(session)
+        start(session, programs)
+        for killed in range(KILLS):
+            enough = (killed + 1) * KILLED_SAMPLE // KILLS
+            wait_until(lambda n=enough: written(session) >= n, "steps write", 60)  # type: ignore[misc]
+            serve.kill_engine(killed % 2)
+        differences = judge(session, programs)
+    assert not differences, f"seed {SEED}: {len(differences)} differ\n" + "\n".join(differences[:5])
+
+
+def written(session: psycopg.Connection) -> int:
+    row = session.execute("SELECT count(*) FROM effects").fetchone()
+    assert row is not None
+    return int(row[0])
 
 
 def compare(session: psycopg.Connection, programs: Sequence[Node]) -> list[str]:
