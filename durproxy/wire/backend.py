@@ -123,17 +123,6 @@ class Report(BackendMessage):
     def get(self, field: str) -> bytes | None:
         return next((value for key, value in self.fields if key == ord(field)), None)
 
-    @property
-    def position(self) -> int | None:
-        """``P``: where in the statement, in characters from 1; None if there is no such place."""
-        value = self.get("P")
-        return int(value) if value is not None and value.isdigit() else None
-
-    def fields_at(self, position: int) -> tuple[tuple[int, bytes], ...]:
-        """The fields with another ``P``."""
-        moved = str(position).encode()
-        return tuple((key, moved if key == ord("P") else value) for key, value in self.fields)
-
     def encode(self) -> bytes:
         parts = [bytes([key]) + encode_string(value) for key, value in self.fields]
         return encode_message(self.kind, b"".join(parts) + b"\0")
@@ -176,12 +165,6 @@ def fatal_of_protocol_2(message: str) -> bytes:
     return b"EFATAL:  " + message.encode() + b"\n\0"
 
 
-def moved_report(kind: int, body: Buffer, position: int) -> bytes:
-    """The message with its ``P`` replaced."""
-    report = Report(Report.read_fields(body))
-    return _REPORTS[kind](report.fields_at(position)).encode()
-
-
 def renamed_notice(body: Buffer, sqlstate: str, name: str, other: str) -> bytes | None:
     """A notice of this SQLSTATE with another name in its message; None for any other notice."""
     try:
@@ -198,12 +181,17 @@ def renamed_notice(body: Buffer, sqlstate: str, name: str, other: str) -> bytes 
     ).encode()
 
 
-def report_position(body: Buffer) -> int | None:
-    """``P`` of an error or notice; None when it has none or breaks the format."""
+def report_fields(body: Buffer) -> tuple[tuple[int, bytes], ...] | None:
+    """The fields of an error or notice; None when it breaks the format."""
     try:
-        return Report(Report.read_fields(body)).position
+        return Report.read_fields(body)
     except ProtocolViolation:
         return None
+
+
+def encode_report(kind: int, fields: tuple[tuple[int, bytes], ...]) -> bytes:
+    """An error or a notice with these fields."""
+    return _REPORTS[kind](fields).encode()
 
 
 _REPORTS: dict[int, type[ErrorResponse] | type[NoticeResponse]] = {

@@ -18,9 +18,9 @@ from durproxy.wire.backend import (
     ParameterStatus,
     ReadyForQuery,
     encode_authentication,
+    encode_report,
     fatal,
-    moved_report,
-    report_position,
+    report_fields,
 )
 from durproxy.wire.framing import HEADER_SIZE
 from durproxy.wire.frontend import Bind, Close, Describe, Execute, Parse, Query
@@ -82,8 +82,9 @@ def test_any_body_parses_or_violates(parser: type[Query], body: bytes) -> None:
 
 
 @given(st.binary(max_size=60))
-def test_position_of_any_body_is_a_number_or_unknown(body: bytes) -> None:
-    assert report_position(body) is None or body.count(b"P")
+def test_the_fields_of_any_body_are_read_or_unknown(body: bytes) -> None:
+    fields = report_fields(body)
+    assert fields is None or encode_report(ErrorResponse.kind, fields)[HEADER_SIZE:] == body
 
 
 def test_bind_with_more_parameters_than_it_holds_violates() -> None:
@@ -97,22 +98,9 @@ def test_format_of_a_parameter() -> None:
     assert Bind(b"", b"", (0, 1), (b"a", b"b"), ()).format_of(1) == 1
 
 
-def test_a_moved_report_differs_in_its_position_only() -> None:
-    report = ErrorResponse(((ord("S"), b"ERROR"), (ord("P"), b"63"), (ord("R"), b"f")))
-    body = report.encode()[HEADER_SIZE:]
-    assert report_position(body) == 63
-    moved = moved_report(ErrorResponse.kind, body, 37)
-    assert ErrorResponse.parse(moved[HEADER_SIZE:]).fields == (
-        (ord("S"), b"ERROR"),
-        (ord("P"), b"37"),
-        (ord("R"), b"f"),
-    )
-
-
 def test_an_error_without_sqlstate_is_readable() -> None:
     report = ErrorResponse.parse(b"SFATAL\0Mno\0\0")
     assert report.get("C") is None
-    assert report.position is None
 
 
 def test_fatal_has_the_fields_that_clients_read() -> None:
