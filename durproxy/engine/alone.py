@@ -17,6 +17,7 @@ from durproxy.engine.inner_step import run_inner
 from durproxy.engine.rows import decision_values, types_json
 from durproxy.engine.session import UNKNOWN, clean_session
 from durproxy.engine.step_text import ReadyStep, StepFailure, ready_row
+from durproxy.engine.store import lost_hold
 from durproxy.engine.trigger import passed, when_sent
 
 _NOT_IN_A_TRANSACTION = frozenset(("25001", "2D000"))
@@ -61,7 +62,10 @@ async def run_alone(
     while len(await connection.run(_END_PREDECESSOR, (claim.id, claim.token, *key))):
         pass  # each look waits for it in the server
     held = (claim.id, claim.token, *frames_literals(action.scopes), *key)
-    await connection.run(_BEGIN, held)
+    try:
+        await connection.run(_BEGIN, held)
+    except ServerError as error:
+        raise lost_hold(error) or error from None
     passed("alone.before")
     answer = await connection.script(ready.plain)
     passed("alone.after")

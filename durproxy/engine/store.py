@@ -156,10 +156,12 @@ class Store:
     async def count_done(self, claim: Claim, keys: Sequence[Key]) -> int:
         """How many of these steps, all at one path, have succeeded."""
         nodes = "{" + ",".join(str(key.node) for key in keys) + "}"
-        answer = await self._call(
-            "_done_1", "$1, $2, $3::integer[]", (claim.id, keys[0].path, nodes)
-        )
-        return int(answer.one()[0] or 0)
+        values = (claim.id, claim.token, keys[0].path, nodes)
+        rows = list(await self._call("_done_1", "$1, $2::uuid, $3, $4::integer[]", values))
+        done = rows[0][0] if rows else None
+        if done is None:
+            raise NotHeld(f'instance "{claim.id}" is not held by this worker any more')
+        return int(done)
 
     # --- frames, failures, ends ---
 

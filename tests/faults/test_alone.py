@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator
 
 import psycopg
@@ -27,7 +29,7 @@ _ALONE = (
 
 @pytest.fixture(scope="module")
 def rig(clusters: Clusters) -> Iterator[Rig]:
-    rig = Rig(clusters.get(list(BINDIRS.values())[-1]), poll_interval=0.3)
+    rig = Rig(clusters.get(list(BINDIRS.values())[-1]), poll_interval=0.3, engines=2, lease=1.0)
     with rig.serve.connect() as owner:
         owner.execute("CREATE TABLE effects (k int)")
         owner.execute(
@@ -93,6 +95,35 @@ def test_the_next_attempt_ends_the_statement_that_a_killed_worker_left_behind(
 def _first(session: psycopg.Connection) -> int | None:
     row = session.execute("SELECT pid FROM attempts ORDER BY at LIMIT 1").fetchone()
     return None if row is None else int(row[0])
+
+
+def test_a_worker_that_has_lost_the_instance_does_not_take_one_step_for_another(rig: Rig) -> None:
+    """VACUUM and INSERT went together; that VACUUM was refused must not be told of the INSERT."""
+    with rig.serve.connect() as session:
+        session.execute("TRUNCATE effects")
+        graph = (
+            "SELECT df.start('SELECT 1' ~> 'VACUUM effects' ~> 'INSERT INTO effects VALUES (3)')"
+        )
+        stopped: list[int] = []
+
+        def stop(rig: Rig, pid: int) -> bytes:
+            stopped.append(pid)
+            return faults.stop(rig, pid)
+
+        times, instance = 0, ""
+        while not stopped:  # until the engine knows what the statements return
+            times += 1
+            assert times < 4, "they did not go together"
+            rig.plan("done.before", 1, stop)
+            row = session.execute(graph).fetchone()
+            assert row is not None
+            instance = row[0]
+            assert ended(session, instance, 30).status == "completed"
+        rig.never()
+        os.kill(stopped[0], signal.SIGCONT)
+        # it is heard of again, so it has done what it still wanted to do
+        rig.serve.wait_log("instance.lost", instance=instance)
+        assert session.execute("SELECT count(*) FROM effects").fetchone() == (times,)
 
 
 @pytest.mark.parametrize(("moment", "times"), [("before", 1), ("after", 2), ("sent", None)])

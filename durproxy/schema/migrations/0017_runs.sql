@@ -70,9 +70,14 @@ BEGIN
     END LOOP;
 END $$;
 
--- How many of these steps, in their order, have succeeded.
-CREATE FUNCTION df._done_1(p_instance text, p_path text, p_node integer[]) RETURNS bigint
+-- How many of these steps, in their order, have succeeded. NULL when the instance is not the
+-- worker's any more: then they may be the next holder's, and the error that it asks about is not
+-- that of the first one that is missing.
+CREATE FUNCTION df._done_1(p_instance text, p_token uuid, p_path text, p_node integer[]) RETURNS bigint
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
-    SELECT count(*) FROM df._checkpoints c
-    WHERE c.instance_id = p_instance AND c.path = p_path AND c.node = ANY (p_node) AND c.status = 'd'
+    SELECT count(c.node) FROM df._instances i
+    LEFT JOIN df._checkpoints c
+        ON c.instance_id = i.id AND c.path = p_path AND c.node = ANY (p_node) AND c.status = 'd'
+    WHERE i.id = p_instance AND i.token = p_token
+    GROUP BY i.id
 $$;
