@@ -105,14 +105,14 @@ def sleepers(ground: Ground, bindir: Path, scale: float) -> dict[str, float]:
         here = 0
         for number in _SLEEPERS:
             wanted = int(number * scale)
-            owner.execute(_ASLEEP.encode(), {"count": wanted - here, "due": "1 day", "user": USER})
+            owner.execute(_ASLEEP.encode(), _asleep(wanted - here, "1 day"))
             here = wanted
             owner.execute("VACUUM ANALYZE df._instances, df._checkpoints")
             _pause(owner, _SETTLED * 2)  # a look and a tick or two beside all of them
             [engine] = server.server.child_pids("engine")
             found[f"MB beside {wanted:,}"] = resident_megabytes(engine)
         woken = int(_WOKEN * scale)
-        owner.execute(_ASLEEP.encode(), {"count": woken, "due": "5 s", "user": USER})
+        owner.execute(_ASLEEP.encode(), _asleep(woken, "5 s"))
         row = owner.execute(
             "SELECT max(ready_at) FROM df._instances WHERE ready_at < now() + interval '1 h'"
         ).fetchone()
@@ -134,13 +134,17 @@ _ASLEEP = """
         SELECT json_build_object(
                 'node_type', 'THEN',
                 'left_node', json_build_object('node_type', 'SLEEP', 'query', '3600'),
-                'right_node', json_build_object('node_type', 'SQL',
-                    'query', 'UPDATE account SET value = value + 1 WHERE id = ' || k % 100000 + 1)),
+                'right_node', json_build_object(
+                    'node_type', 'SQL', 'query', %(update)s || k %% 100000 + 1)),
             'running', %(user)s::regrole, now(), now() + %(due)s::interval
         FROM generate_series(1, %(count)s::int) AS k
         RETURNING id, ready_at)
     INSERT INTO df._checkpoints (instance_id, node, status, last, kind, due)
     SELECT id, 2, 'o', 2, 'SLEEP', ready_at FROM asleep"""
+
+
+def _asleep(count: int, due: str) -> dict[str, object]:
+    return {"count": count, "due": due, "user": USER, "update": _UPDATE}
 
 
 def recovery(ground: Ground, bindir: Path) -> dict[str, float]:

@@ -32,12 +32,14 @@ from durproxy.log import get_logger
 _log = get_logger(__name__)
 
 _LOOKS_WHILE_BUSY = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064)  # seconds between looks
+_ENOUGH = 20  # instances in memory: there is something to do, so let more come together
+_GATHERING = 0.004  # seconds; a claim of many costs little more than a claim of one
 _FIRST_RETRY = 0.1  # seconds after a look that failed, twice as long each time
 _LOOKS_BEFORE_SLEEP = (0.0, 0.005, 0.02, 0.08, 0.32)
 _TICK_BESIDE_OTHERS = 1.0  # seconds, while another worker owns instances
 _BEATS_IN_A_LEASE = 2  # so that a short lease does not end between two ticks
 _TICKS_AT_START = (0.0, 0.1, 0.3, 1.0)  # a killed predecessor's connection takes a moment to go
-_ROOM_PER_CONNECTION = 2  # instances of a role that are held for each connection as that role
+_ROOM_PER_CONNECTION = 5  # instances of a role that are held for each connection as that role
 
 
 class Claims:
@@ -130,6 +132,8 @@ class Claims:
         while True:
             if await self._claim():
                 looks = iter(_LOOKS_WHILE_BUSY)
+                if len(self._held()) >= _ENOUGH:
+                    await trio.sleep(_GATHERING)
                 continue
             pause = next(looks, None)
             if pause is None:
