@@ -24,6 +24,7 @@ _WOKEN = 10_000
 _IN_FLIGHT = 200
 _IDLE_SECONDS = 60
 _SETTLED = 3  # seconds until an engine that has nothing to do sleeps
+_FIRST_SWEEP = 75  # seconds until it has swept for the first time, and then not for long
 _UPDATE = "UPDATE account SET value = value + 1 WHERE id = "
 
 
@@ -183,7 +184,7 @@ def idleness(ground: Ground, bindir: Path) -> dict[str, float]:
             "SELECT xact_commit + xact_rollback FROM pg_stat_database"
             f" WHERE datname = '{server.database}'"
         )
-        _pause(watcher, _SETTLED * 3)
+        _pause(watcher, _FIRST_SWEEP)
         before = _value(watcher, count)
         _pause(watcher, _IDLE_SECONDS)
         queries = _value(watcher, count) - before
