@@ -96,6 +96,19 @@ def test_an_undo_of_the_instance_is_shown_as_it_goes(
     assert run.shown() == statuses("f", "c", "c", "c", "f")
 
 
+def test_a_cancel_that_still_owes_something_is_told(
+    session: psycopg.Connection, owner: psycopg.Connection
+) -> None:
+    run = Run(session, owner, "('a' <-> 'undo') ~> 'b'")
+    run.row(3, "d")
+    value(session, "SELECT df.cancel(%s, 'enough')", [run.id])
+    assert run.explain()[:3] == [
+        f"Instance: {run.id} (run)",
+        "Status:   ⏳ Running",
+        "Ending:   cancelled (enough), once its cleanups and undos are done",
+    ]
+
+
 def test_a_timeout_shows_when_it_fires(
     session: psycopg.Connection, owner: psycopg.Connection
 ) -> None:

@@ -412,7 +412,8 @@ CREATE VIEW df._own_listed WITH (security_barrier) AS
         1 + coalesce((SELECT c.n FROM df._checkpoints c
                       WHERE c.instance_id = i.id AND c.node = 1 AND c.path = '' AND c.kind = 'LOOP'), 0) AS executions,
         CASE WHEN i.status = 'completed' THEN i.result::text ELSE i.error ->> 'message' END AS output,
-        CASE WHEN i.status IN ('pending', 'running') THEN coalesce('paused: ' || i.paused, i.trouble) END AS held_up
+        CASE WHEN i.status IN ('pending', 'running') THEN coalesce('paused: ' || i.paused, i.trouble) END AS held_up,
+        CASE WHEN i.status = 'running' THEN i.ending ->> 'message' END AS ending
     FROM df._instances i
     WHERE i.submitted_by = quote_ident(current_user)::regrole
     ORDER BY i.created_at DESC, i.id DESC;

@@ -242,6 +242,7 @@ BEGIN
     SELECT array_agg(n.seen ORDER BY (n.seen).node) INTO v_nodes FROM df._own_nodes n WHERE n.instance_id = p_instance;
     RETURN concat('Instance: ', v_own.id, ' (' || v_own.label || ')', E'\n',
         'Status:   ', df._marker(v_own.status), ' ', initcap(v_own.status), E'\n',
+        'Ending:   cancelled (' || v_own.ending || E'), once its cleanups and undos are done\n',
         'Held up:  ' || v_own.held_up || E'\n',
         'Database: ' || v_own.database || ' (each step ' || df._guarantee(v_own.database) || E')\n',
         CASE WHEN v_own.status = 'completed' THEN 'Output:   ' ELSE 'Error:    ' END || v_own.output || E'\n',
