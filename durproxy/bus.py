@@ -13,11 +13,13 @@ A question carries one end of a stream of its own, for the answer. Who has nothi
 as does the kernel for a process that dies: so "nobody" is known without waiting for a time.
 
     cancel   proxy -> proxies      a CancelRequest came whose session is not the sender's
+    kill, pause, resume, sessions proxy -> proxies; reload proxy -> supervisor: of a console
     report   web -> proxies, supervisor   what have you done so far, as a line of JSON
 """
 
 from __future__ import annotations
 
+import math
 import re
 import socket
 import sys
@@ -33,6 +35,7 @@ _MAX_DATAGRAM = 64 * 1024
 _IDS_AT_ONCE = 100  # that fit into one
 _RECEIVE_SIZE = 64 * 1024
 _PATIENCE = 10.0  # seconds for an answer
+_COMMANDS = frozenset((b"kill", b"pause", b"reload", b"resume", b"sessions"))
 _CANCEL = re.compile(rb"(\d+) ((?:[0-9a-f]{2})+)")
 
 
@@ -90,6 +93,15 @@ class Cancel:
 
 
 @dataclass(frozen=True, slots=True)
+class Command:
+    """Of an admin console: carry it out, and say what came of it."""
+
+    verb: str
+    operand: str
+    reply: Reply
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """What has this process done so far?"""
 
@@ -108,7 +120,7 @@ class Follow:
     settings: bytes
 
 
-Message = Follow | Wake | Ended | Gone | Cancel | Report | Suspects
+Message = Command | Follow | Wake | Ended | Gone | Cancel | Report | Suspects
 
 
 class LocalBus:
@@ -172,6 +184,14 @@ class LocalBus:
         answers = await self._ask("proxy", b"report") | await self._ask("supervisor", b"report")
         return {name: answer for name, answer in answers.items() if answer}
 
+    async def ask_proxies(self, verb: str, operand: str = "") -> dict[str, bytes]:
+        """What the other proxies answer to a command, by name."""
+        return await self._ask("proxy", f"{verb} {operand}".encode(), math.inf)
+
+    async def ask_supervisor(self, verb: str) -> bytes:
+        answers = await self._ask("supervisor", verb.encode(), math.inf)
+        return answers.get("supervisor", b"")
+
     async def receive(self) -> AsyncIterator[Message]:
         """Messages as they come, for ever."""
         while True:
@@ -187,7 +207,9 @@ class LocalBus:
             elif reply is not None:
                 reply.close()
 
-    async def _ask(self, kind: str, question: bytes) -> dict[str, bytes]:
+    async def _ask(
+        self, kind: str, question: bytes, patience: float = _PATIENCE
+    ) -> dict[str, bytes]:
         """The answers of all others of the kind, by name."""
         answers: dict[str, bytes] = {}
         async with trio.open_nursery() as nursery:
@@ -197,7 +219,7 @@ class LocalBus:
                 ours, theirs = socket.socketpair()
                 with theirs, suppress(OSError):
                     self._socket.sendmsg([question], _carrying(theirs), 0, str(path))
-                nursery.start_soon(_gather, ours, path.stem, answers)
+                nursery.start_soon(_gather, ours, path.stem, answers, patience)
         return answers
 
     def _send(self, kind: str, data: bytes) -> None:
@@ -212,10 +234,12 @@ def _carrying(end: socket.socket) -> list[tuple[int, int, bytes]]:
     return [(socket.SOL_SOCKET, socket.SCM_RIGHTS, end.fileno().to_bytes(4, sys.byteorder))]
 
 
-async def _gather(ours: socket.socket, name: str, answers: dict[str, bytes]) -> None:
+async def _gather(
+    ours: socket.socket, name: str, answers: dict[str, bytes], patience: float
+) -> None:
     answer = bytearray()
     ours.setblocking(False)
-    with ours, trio.move_on_after(_PATIENCE):
+    with ours, trio.move_on_after(patience):
         while True:
             try:
                 data = ours.recv(_RECEIVE_SIZE)
@@ -247,4 +271,6 @@ def parse_message(data: bytes, reply: Reply | None = None) -> Message | None:
         return None
     if word == b"cancel" and (found := _CANCEL.fullmatch(rest)) is not None:
         return Cancel(int(found[1]), bytes.fromhex(found[2].decode()), reply)
+    if word in _COMMANDS:
+        return Command(word.decode(), rest.decode("ascii", "replace"), reply)
     return Report(reply) if word == b"report" else None

@@ -134,6 +134,7 @@ class Settings(BaseSettings):
     tls_client_ca: Path | None = None  # clients need a certificate that this one has signed
     tls_min_version: Literal["TLSv1.2", "TLSv1.3"] = "TLSv1.2"
     auth_file: Path | None = None  # passwords, for logins that cannot pass through
+    admin_users: tuple[str, ...] | None = None  # roles that may use the console, if there is one
     max_connections: int = Field(default=0, ge=0)  # of clients to one proxy; 0: no limit
     max_role_connections: int = Field(default=0, ge=0)  # as one role
     drain_timeout: float = Field(default=30.0, ge=0)  # seconds from SIGTERM

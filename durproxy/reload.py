@@ -16,6 +16,7 @@ from durproxy.config import Settings
 
 _AT_ONCE = frozenset(
     (
+        "admin_users",
         "allow_trust",
         "auth_file",
         "auth_timeout",

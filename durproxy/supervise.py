@@ -17,7 +17,7 @@ from contextlib import closing
 
 import trio
 
-from durproxy.bus import LocalBus, Report, Suspects
+from durproxy.bus import Command, LocalBus, Report, Suspects
 from durproxy.child import orders
 from durproxy.children import Child
 from durproxy.config import Settings
@@ -92,6 +92,8 @@ class Supervisor:
                 running.start_soon(self._run_alone)
             elif isinstance(message, Report):
                 running.start_soon(self._report, message)
+            elif isinstance(message, Command):
+                running.start_soon(self._reload_for, message)
 
     async def _reload_on(self, signals: AsyncIterator[int]) -> None:
         async for _ in signals:
@@ -99,6 +101,16 @@ class Supervisor:
                 await self._reload()
             except DurproxyError as error:
                 _log.error("serve.not_reloaded", error=error.message, detail=error.detail)
+
+    async def _reload_for(self, asked: Command) -> None:
+        """An admin console."""
+        try:
+            await self._reload()
+        except DurproxyError as error:
+            await asked.reply.say(error.message.encode())
+        else:
+            await asked.reply.say(b"done")
+        asked.reply.close()
 
     async def _reload(self) -> None:
         """Follow the settings as they are now, if all of them can be used."""

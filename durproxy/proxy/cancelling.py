@@ -18,17 +18,20 @@ under way the client is not read, so that it cannot hit the client's next statem
 from __future__ import annotations
 
 import socket
+from typing import TYPE_CHECKING
 
 import trio
 
 from durproxy.bus import Cancel
 from durproxy.log import get_logger
 from durproxy.proxy import sockets
-from durproxy.proxy.link import Link
-from durproxy.proxy.shell import Shell
-from durproxy.proxy.upstream import Place
 from durproxy.wire.startup import CancelRequest, encode_cancel
 from durproxy.wire.states import State
+
+if TYPE_CHECKING:
+    from durproxy.proxy.link import Link
+    from durproxy.proxy.shell import Shell
+    from durproxy.proxy.upstream import Place
 
 log = get_logger(__name__)
 
@@ -46,6 +49,12 @@ async def forward_cancel(shell: Shell, request: CancelRequest) -> None:
     elif not await shell.ask_siblings_cancel(request):
         for place in shell.upstream.places:
             await _send(shell, place, request)
+
+
+async def cancel_here(shell: Shell, link: Link) -> None:
+    """Of a session of ours, for our own reasons."""
+    if link.key is not None:
+        await _send(shell, link.place, CancelRequest(*link.key))
 
 
 async def cancel_for_sibling(shell: Shell, asked: Cancel) -> None:

@@ -17,6 +17,7 @@ from durproxy.log import get_logger
 from durproxy.proxy import sockets
 from durproxy.proxy.cancelling import forward_cancel
 from durproxy.proxy.client_tls import ClientTls
+from durproxy.proxy.console import Console
 from durproxy.proxy.login import Left, Login, LoginRefused
 from durproxy.proxy.shell import Shell
 from durproxy.proxy.tls import ALPN, handshake, reason, wrap
@@ -37,7 +38,9 @@ async def greet(shell: Shell, client: socket.socket) -> None:
     shell.counters.logins_now += 1
     try:
         with trio.fail_after(shell.settings.auth_timeout):
-            await greeting.run()
+            console = await greeting.run()
+        if console is not None:
+            await console.run()
     except trio.TooSlowError:
         log.info("connection.too_slow", peer=greeting.peer, state=greeting.state.value)
     except ssl.SSLError as error:
@@ -70,21 +73,22 @@ class Greeting:
     def state(self) -> State:
         return self._state if self._login is None else self._login.state
 
-    async def run(self) -> None:
+    async def run(self) -> Console | None:
+        """Until the session is relayed, or is an administrator's, who is served without a limit."""
         sockets.tune(self._client)
         self._shell.pump.watch(self._client)
         received = await self._receive_request()
         if received is None:
-            return
+            return None
         if isinstance(received.message, CancelRequest):
             self._state = next_state(self._state, Event.CANCEL_REQUESTED)
             async with self._shell.cancels:
                 await forward_cancel(self._shell, received.message)
-            return
+            return None
         assert isinstance(received.message, StartupMessage)
         self._check_encryption()
         self._login = Login(self._shell, self._client, self.peer, received.message, self._tls)
-        await self._login.run(received.raw, received.rest)
+        return await self._login.run(received.raw, received.rest)
 
     async def refuse(self, error: DurproxyError) -> None:
         """Tell the client why; it may not listen."""

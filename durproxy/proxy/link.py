@@ -140,13 +140,16 @@ class Link(Ledger):
             self._release(self.up.resume)
         if not self.quiet:
             return
-        self.attentive = self.pump.draining
+        self.attentive = self.pump.draining or self.pump.paused
         self.forget_copy()
         if self.wakes_engine:
             self.wakes_engine = False
             self.shell.wake_engines()
         if self.pump.draining:
             self.maybe_drain()
+        elif self.pump.paused:
+            self.maybe_pause()
+            self.pump.look_for_quiet()
 
     # -- statements that wait
 
@@ -200,6 +203,30 @@ class Link(Ledger):
             if self.pump.draining and self.state is not State.CLOSED:
                 self.maybe_drain()
 
+    # -- an administrator's pause
+
+    @property
+    def pid(self) -> int | None:
+        """Of the backend."""
+        return None if self.key is None else self.key[0]
+
+    @property
+    def busy(self) -> bool:
+        """The server is at work for it, or in a transaction."""
+        return self.mid_group or not self.quiet
+
+    def maybe_pause(self) -> None:
+        """Read nothing more, unless something is under way."""
+        if not self.busy and self.state is State.RELAYING:
+            self.enter(Event.PAUSE_BEGUN)
+            self.up.suspend()
+
+    def end_pause(self) -> None:
+        if self.state is State.PAUSED:
+            with self.pump.guarding(self):
+                self.enter(Event.PAUSE_ENDED)
+                self.up.resume()
+
     # -- what the server's functions ask for
 
     def asked(self, request: Request) -> bool | None:
@@ -238,13 +265,13 @@ class Link(Ledger):
         if self.quiet and not self.mid_group and not self.down.pending and not self.up.suspended:
             self.say_goodbye()
 
-    def say_goodbye(self) -> None:
-        """The proxy is shutting down, and nothing that the server said would be cut."""
+    def say_goodbye(self, why: str = "The proxy is shutting down.") -> None:
+        """End a session in which nothing that the server said would be cut."""
         self.end_with(
             backend.fatal(
                 sqlstate.ADMIN_SHUTDOWN,
                 "terminating connection due to administrator command",
-                detail="The proxy is shutting down.",
+                detail=why,
                 hint="Connect again.",
             )
         )

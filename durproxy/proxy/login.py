@@ -25,13 +25,14 @@ from typing import TYPE_CHECKING
 from durproxy.errors import DurproxyError, UpstreamUnreachable
 from durproxy.log import get_logger
 from durproxy.proxy import sockets
+from durproxy.proxy.console import DATABASE, Console
 from durproxy.proxy.link import Link
 from durproxy.proxy.scram import BOUND
 from durproxy.proxy.vouching import vouch
 from durproxy.wire import backend, sqlstate
 from durproxy.wire.framing import HEADER_SIZE, MessageReader
-from durproxy.wire.frontend import SASLInitialResponse
-from durproxy.wire.startup import StartupMessage
+from durproxy.wire.frontend import TERMINATE, SASLInitialResponse
+from durproxy.wire.startup import StartupMessage, encode_startup
 from durproxy.wire.states import Event, State, next_state
 
 if TYPE_CHECKING:
@@ -83,11 +84,19 @@ class Login:
         self._from_server = MessageReader(_LONGEST_REPLY)
         self._was_asked = False  # for a password, or any other proof
         self._unbound = False  # what the server offered with channel binding was left out
+        administrators = shell.settings.admin_users or ()
+        self._wants_console = bool(administrators) and message.database == DATABASE
+        if self._wants_console and message.user not in administrators:
+            raise LoginRefused(f'role "{message.user}" is not one of the setting admin_users')
         shell.limits.enter(message.user)
 
-    async def run(self, raw: bytes, rest: bytes) -> None:
-        """Until the session is relayed, or the server has refused it."""
+    async def run(self, raw: bytes, rest: bytes) -> Console | None:
+        """Until the session is relayed, or the server has refused it; a console is the caller's."""
         self._from_client.feed(rest)
+        if self._wants_console:
+            raw = self._console_startup()
+        else:
+            await self.shell.open.wait()
         self._server, place = await self.shell.upstream.connect()
         self.shell.pump.watch(self._server)
         self.enter(Event.UPSTREAM_CONNECTED)
@@ -106,12 +115,16 @@ class Login:
             else:
                 await self._pass_replies()
             if self.state is State.CLOSED:
-                return
+                return None
+        if self._wants_console:
+            await self.to_server(TERMINATE)
+            return Console(self.shell, self._client, self.message.user)
         self._hand_over()
+        return None
 
     def close(self) -> None:
         """What was not handed over."""
-        if self.state is State.RELAYING:
+        if self.state is State.RELAYING and not self._wants_console:
             return
         self.shell.limits.leave(self.message.user)
         self._client.close()
@@ -271,6 +284,11 @@ class Login:
         first = SASLInitialResponse.parse(answer[HEADER_SIZE:])
         if first.mechanism == BOUND.encode() or (first.data or b"").startswith(b"y"):
             raise _cannot_pass()
+
+    def _console_startup(self) -> bytes:
+        """The login of an administrator, which is one to the home database."""
+        names = {"user": self.message.user, "database": self.shell.upstream.database}
+        return encode_startup(StartupMessage(self.message.version, names))
 
     def _hand_over(self) -> None:
         link = self.link

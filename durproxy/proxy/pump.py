@@ -51,6 +51,8 @@ class Pump:
     def __init__(self, counters: Counters) -> None:
         self.counters = counters
         self.draining = False
+        self.paused = False
+        self.quiet = trio.Event()  # during a pause: no session is busy any more
         self.guests = 0  # tasks of trio's that sessions wait for
         self.buffer = bytearray(_RECEIVE_SIZE)  # every receive's; valid until the next one
         self.view = memoryview(self.buffer)
@@ -124,8 +126,14 @@ class Pump:
             self._sinks.pop(descriptor, None)
         self._lingering.pop(link, None)
         self.links.discard(link)
+        self.look_for_quiet()
         if not self.links:
             self._empty.set()
+
+    def look_for_quiet(self) -> None:
+        """Whether what was under way at a pause has ended."""
+        if self.paused and not any(link.busy for link in self.links):
+            self.quiet.set()
 
     async def wait_empty(self) -> None:
         """Until no connection is relayed."""

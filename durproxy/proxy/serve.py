@@ -10,7 +10,7 @@ from dataclasses import asdict
 
 import trio
 
-from durproxy.bus import Cancel, Ended, Follow, LocalBus, Report
+from durproxy.bus import Cancel, Command, Ended, Follow, LocalBus, Report
 from durproxy.child import announce_ready
 from durproxy.config import Settings, received_settings
 from durproxy.errors import DurproxyError
@@ -39,7 +39,7 @@ async def _serve(settings: Settings, index: int, listeners: list[socket.socket])
         trio.open_signal_receiver(signal.SIGTERM) as signals,
     ):
         async with trio.open_nursery() as nursery:
-            shell = Shell(settings, nursery, bus)
+            shell = Shell(settings, nursery, bus, f"proxy-{index}")
             shell.pump.watch(bus.incoming)
             nursery.start_soon(shell.pump.run)
             nursery.start_soon(shell.pump.sweep)
@@ -84,6 +84,8 @@ async def _listen_to_bus(shell: Shell, bus: LocalBus) -> None:
             shell.nursery.start_soon(cancel_for_sibling, shell, message)
         elif isinstance(message, Follow):
             _follow(shell, message)
+        elif isinstance(message, Command):
+            shell.nursery.start_soon(shell.control.answer, message)
         elif isinstance(message, Report):
             shell.nursery.start_soon(_report, shell, message)
 
@@ -107,6 +109,7 @@ async def _drain(shell: Shell) -> None:
     """Close each session at its next transaction boundary, all of them in the end."""
     pump = shell.pump
     log.info("proxy.draining", connections=len(pump.links), held=shell.counters.holds_now)
+    shell.control.resume()
     pump.draining = True
     for link in shell.holds.dismiss_all():  # the client may ask again, and wait elsewhere
         link.say_goodbye()

@@ -11,6 +11,7 @@ from durproxy.bus import LocalBus
 from durproxy.config import Settings
 from durproxy.proxy.acting import Acting
 from durproxy.proxy.client_tls import ClientTls
+from durproxy.proxy.control import Control
 from durproxy.proxy.holds import Holds
 from durproxy.proxy.limits import Limits
 from durproxy.proxy.link import Link
@@ -38,7 +39,7 @@ class Shell:
     client_tls: ClientTls | None
     user_list: UserList
 
-    def __init__(self, settings: Settings, nursery: trio.Nursery, bus: LocalBus) -> None:
+    def __init__(self, settings: Settings, nursery: trio.Nursery, bus: LocalBus, name: str) -> None:
         self.follow(load(settings))
         self.nursery = nursery
         self.counters = Counters()
@@ -48,6 +49,9 @@ class Shell:
         self.rewriter = Rewriter(self.counters)
         self.readers = Readers(self.counters)
         self.holds = Holds(settings.upstream, self.counters, self.pump)
+        self.open = trio.Event()  # to new sessions; made anew at a pause
+        self.open.set()
+        self.control = Control(self, bus, name)
         self._bus = bus
         self.acting = Acting(settings, self.run_beside, bus.wake_engines)
         self._by_key: dict[tuple[int, bytes], Link] = {}

@@ -7,7 +7,8 @@ outstanding, the transaction status) is not a state here: it belongs to the rela
 
     GREETING ──> CONNECTING ──> AUTHENTICATING <──> ANSWERING, VOUCHING
                                       │
-                                   STARTING ──> RELAYING <──> SETTLING, PLANNING, HELD ──> CLOSED
+                                   STARTING ──> RELAYING <──> SETTLING, PLANNING, HELD, PAUSED
+                                                                        any of them ──> CLOSED
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ class State(Enum):
     SETTLING = "settling"  # how the client's next statement reads, answers to come will tell
     PLANNING = "planning"  # the client's next statement is read elsewhere; it waits
     HELD = "held"  # the client's next statement waits for an instance to end
+    PAUSED = "paused"  # an administrator wants nothing more to be read
     CLOSED = "closed"
 
 
@@ -53,6 +55,8 @@ class Event(Enum):
     PLAN_REQUESTED = "plan requested"
     HOLD_STARTED = "hold started"
     STATEMENT_RELEASED = "statement released"
+    PAUSE_BEGUN = "pause begun"
+    PAUSE_ENDED = "pause ended"
     CONNECTION_ENDED = "connection ended"  # closed, refused or broken, on either side
 
 
@@ -75,6 +79,8 @@ TRANSITIONS: dict[tuple[State, Event], State] = {
     (S.RELAYING, E.ANSWERS_AWAITED): S.SETTLING,
     (S.RELAYING, E.PLAN_REQUESTED): S.PLANNING,
     (S.RELAYING, E.HOLD_STARTED): S.HELD,
+    (S.RELAYING, E.PAUSE_BEGUN): S.PAUSED,
+    (S.PAUSED, E.PAUSE_ENDED): S.RELAYING,
     (S.SETTLING, E.STATEMENT_RELEASED): S.RELAYING,
     (S.PLANNING, E.STATEMENT_RELEASED): S.RELAYING,
     (S.HELD, E.STATEMENT_RELEASED): S.RELAYING,

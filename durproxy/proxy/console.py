@@ -1,0 +1,180 @@
+"""The admin console: what a client of the database ``durproxy`` may ask, and what it is told.
+
+It is open to the roles of the setting ``admin_users``, each of which has logged in to the server as
+itself first. Every command is about the whole ``serve``, whichever of its proxies has the client:
+the others are asked, or told, over the bus.
+
+States of a session: idle; carrying out a Query; skipping to a Sync (the extended protocol is not
+spoken). The client's end, or its Terminate, ends it.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import socket
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from durproxy import __version__
+from durproxy.config import Settings
+from durproxy.errors import DurproxyError
+from durproxy.log import get_logger
+from durproxy.proxy import sockets
+from durproxy.wire import backend, sqlstate
+from durproxy.wire.framing import HEADER_SIZE, MessageReader
+from durproxy.wire.frontend import FUNCTION_CALL, SYNC, TERMINATE, Query
+from durproxy.wire.results import encode_complete, encode_empty, encode_rows
+
+if TYPE_CHECKING:
+    from durproxy.proxy.shell import Shell
+
+log = get_logger(__name__)
+
+DATABASE = "durproxy"
+_LONGEST_MESSAGE = 10_000
+_READY = backend.ReadyForQuery(backend.IDLE).encode()
+
+_SHOWN = ("clients", "config", "engines", "help", "servers", "stats", "version")
+_HELP = (
+    ("SHOW CLIENTS", "the clients of all proxies"),
+    ("SHOW SERVERS", "their connections to the upstream"),
+    ("SHOW STATS", "what each proxy has counted"),
+    ("SHOW ENGINES", "the processes of this serve"),
+    ("SHOW CONFIG", "the settings that hold now"),
+    ("SHOW VERSION", "the version of durproxy"),
+    ("PAUSE", "read nothing more from clients; returns when all transactions have ended"),
+    ("RESUME", "read on"),
+    ("RELOAD", "read settings and certificates again"),
+    ("KILL pid", "end the session of this backend"),
+)
+_CLIENTS = ("user", "database", "state", "peer", "tls", "proxy", "pid")
+_CHILDREN = ("kind", "index", "pid", "ready", "starts")
+_SERVERS = ("user", "database", "transaction", "place", "proxy", "pid")
+
+
+class CommandFailed(DurproxyError):
+    """Not a command, or one that could not be carried out."""
+
+    sqlstate = sqlstate.SYNTAX_ERROR
+
+
+class Console:
+    """One client's session."""
+
+    def __init__(self, shell: Shell, client: socket.socket, user: str) -> None:
+        self._shell = shell
+        self._client = client
+        self._user = user
+        self._reader = MessageReader(_LONGEST_MESSAGE)
+
+    async def run(self) -> None:
+        """Until the client leaves."""
+        skipping = False
+        while (read := await self._receive()) is not None:
+            kind, message = read
+            if kind == TERMINATE[0]:
+                return
+            if kind == SYNC:
+                skipping = False
+                await sockets.send_all(self._client, _READY)
+            elif kind == Query.kind:
+                text = Query.parse(message[HEADER_SIZE:]).query.decode("utf-8", "replace")
+                await sockets.send_all(self._client, await self._answer(text) + _READY)
+            elif not skipping:
+                skipping = kind != FUNCTION_CALL
+                error = _error(CommandFailed("the console speaks the simple protocol only"))
+                ready = b"" if skipping else _READY
+                await sockets.send_all(self._client, error + ready)
+
+    async def _receive(self) -> tuple[int, bytes] | None:
+        while (read := self._reader.maybe_read()) is None:
+            data = await sockets.receive(self._client)
+            if not data:
+                return None
+            self._reader.feed(data)
+        return read
+
+    async def _answer(self, text: str) -> bytes:
+        try:
+            words = shlex.split(text.strip().rstrip(";"))
+            if not words:
+                return encode_empty()
+            log.info("console.command", user=self._user, command=text.strip()[:200])
+            return await self._carry_out(words[0].upper(), words[1:])
+        except ValueError as error:
+            return _error(CommandFailed(f"not a command: {str(error).lower()}"))
+        except DurproxyError as error:
+            return _error(error)
+
+    async def _carry_out(self, verb: str, operands: Sequence[str]) -> bytes:
+        match verb, operands:
+            case "SHOW", [what] if what.lower() in _SHOWN:
+                columns, rows = await self._show(what.lower())
+                return encode_rows(columns, [[_text(v) for v in row] for row in rows], "SHOW")
+            case "PAUSE" | "RESUME" | "RELOAD", []:
+                await {
+                    "PAUSE": self._shell.control.pause_all,
+                    "RESUME": self._shell.control.resume_all,
+                    "RELOAD": self._shell.control.reload_all,
+                }[verb]()
+            case "KILL", [pid] if pid.isdigit():
+                if not await self._shell.control.kill_anywhere(int(pid)):
+                    raise CommandFailed(f"there is no session of backend {pid}")
+            case _:
+                raise CommandFailed(
+                    f'not a command of the console: "{" ".join((verb, *operands))}"',
+                    hint="SHOW HELP lists them.",
+                )
+        return encode_complete(verb)
+
+    async def _show(self, what: str) -> tuple[Sequence[str], Sequence[Sequence[object]]]:
+        if what == "help":
+            return ("command", "does"), _HELP
+        if what == "version":
+            return ("version",), ((f"durproxy {__version__}",),)
+        if what == "config":
+            return ("name", "value"), list(_settings(self._shell.settings).items())
+        reports = await self._shell.control.ask_sessions()
+        if what == "engines":
+            children: list[Mapping[str, Any]] = reports.pop("supervisor", {}).get("children", [])
+            return _CHILDREN, [[child[name] for name in _CHILDREN] for child in children]
+        reports.pop("supervisor", None)
+        if what == "stats":
+            names = list(next(iter(reports.values()))["counters"])
+            return ("name", *reports), [
+                (name, *(report["counters"].get(name) for report in reports.values()))
+                for name in names
+            ]
+        columns: Sequence[str] = _CLIENTS if what == "clients" else _SERVERS
+        sessions = [
+            session | {"proxy": name}
+            for name, report in reports.items()
+            for session in report["sessions"]
+        ]
+        return columns, [[session[name] for name in columns] for session in sessions]
+
+
+def _settings(settings: Settings) -> dict[str, object]:
+    """Without the password that the conninfo may hold."""
+    found = json.loads(settings.model_dump_json())
+    hidden = {"password", "sslpassword"}
+    given = conninfo_to_dict(settings.upstream)
+    found["upstream"] = make_conninfo("", **(given | dict.fromkeys(hidden & set(given), "***")))
+    return dict(found)
+
+
+def _text(value: object) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    return json.dumps(value)
+
+
+def _error(error: DurproxyError) -> bytes:
+    fields = {"S": "ERROR", "V": "ERROR", "C": error.sqlstate, "M": error.message}
+    fields |= {"D": error.detail or "", "H": error.hint or ""}
+    return backend.ErrorResponse(
+        tuple((ord(key), text.encode()) for key, text in fields.items() if text)
+    ).encode()

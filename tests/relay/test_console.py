@@ -1,0 +1,178 @@
+"""The admin console of a whole ``serve`` with two proxies."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from tests.fix_postgres import Database, Role
+from tests.fix_serve import Serve, ServeWith
+from tests.waiting import wait_until
+
+
+@pytest.fixture
+def administrator(home: Database) -> Role:
+    return home.add_role()
+
+
+@pytest.fixture
+def served(serve_with: ServeWith, administrator: Role) -> Serve:
+    return serve_with(proxies=2, admin_users=f'["{administrator.name}"]', drain_timeout=3)
+
+
+def console_dsn(served: Serve, role: Role) -> str:
+    return served.dsn_for(role).replace(f"dbname={served.home.name}", "dbname=durproxy")
+
+
+class Console:
+    """A session of the simple protocol, as psql's."""
+
+    def __init__(self, served: Serve, role: Role) -> None:
+        self._connection = psycopg.connect(console_dsn(served, role), autocommit=True)
+
+    def run(self, command: str) -> list[dict[str, str]]:
+        result = self._connection.pgconn.exec_(command.encode())
+        if result.status == psycopg.pq.ExecStatus.FATAL_ERROR:
+            raise psycopg.OperationalError(result.get_error_message())
+        names = [(result.fname(n) or b"").decode() for n in range(result.nfields)]
+        return [
+            {name: (result.get_value(row, n) or b"").decode() for n, name in enumerate(names)}
+            for row in range(result.ntuples)
+        ]
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+@pytest.fixture
+def console(served: Serve, administrator: Role) -> Iterator[Console]:
+    console = Console(served, administrator)
+    yield console
+    console.close()
+
+
+def test_what_it_shows(served: Serve, console: Console, administrator: Role) -> None:
+    with served.connect() as one, served.connect() as other:
+        pids = {str(one.info.backend_pid), str(other.info.backend_pid)}
+        assert {row["pid"] for row in console.run("SHOW clients;")} == pids
+        assert {row["state"] for row in console.run("show CLIENTS")} == {"relaying"}
+        one.execute("BEGIN")
+        transactions = {row["pid"]: row["transaction"] for row in console.run("SHOW servers")}
+        assert transactions[str(one.info.backend_pid)] == "open"
+        assert transactions[str(other.info.backend_pid)] == "idle"
+    [counted] = [row for row in console.run("SHOW stats") if row["name"] == "connections"]
+    assert sum(int(counted[name]) for name in ("proxy-0", "proxy-1")) == 2
+    kinds = [row["kind"] for row in console.run("SHOW engines")]
+    assert sorted(kinds) == ["engine", "proxy", "proxy"]
+    settings = {row["name"]: row["value"] for row in console.run("SHOW config")}
+    assert settings["proxies"] == "2"
+    assert served.home.owner.password not in settings["upstream"]
+    assert console.run("SHOW version")[0]["version"].startswith("durproxy ")
+    assert len(console.run("SHOW help")) > 5
+    with pytest.raises(psycopg.OperationalError, match="not a command of the console"):
+        console.run("DROP TABLE users")
+    done = served.home.postgres.psql(console_dsn(served, administrator), "SHOW VERSION")
+    assert done.startswith("durproxy ")
+
+
+def test_nobody_else_is_let_in(served: Serve, home: Database, administrator: Role) -> None:
+    with pytest.raises(psycopg.OperationalError, match="is not one of the setting admin_users"):
+        psycopg.connect(console_dsn(served, home.owner))
+    wrong = console_dsn(served, administrator).replace(administrator.password, "wrong")
+    with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+        psycopg.connect(wrong)
+
+
+def test_a_killed_session_ends_busy_or_not(served: Serve, console: Console) -> None:
+    with closing(served.connect()) as idle, closing(served.connect()) as busy:
+        console.run(f"KILL {idle.info.backend_pid}")
+        with pytest.raises(psycopg.errors.AdminShutdown, match="administrator"):
+            idle.execute("SELECT 1")
+        busy.pgconn.send_query(b"SELECT pg_sleep(60)")
+        pid = busy.info.backend_pid
+        wait_until(
+            lambda: (
+                served.home.psql(f"SELECT state FROM pg_stat_activity WHERE pid = {pid}")
+                == "active"
+            ),
+            "the statement runs",
+        )
+        console.run(f"KILL {pid}")
+        wait_until(
+            lambda: (
+                served.home.psql(f"SELECT count(*) FROM pg_stat_activity WHERE pid = {pid}") == "0"
+            ),
+            "its backend is gone",
+        )
+    with pytest.raises(psycopg.OperationalError, match="there is no session"):
+        console.run("KILL 1")
+
+
+def test_a_pause_waits_for_transactions_and_holds_what_comes_then(
+    served: Serve, console: Console, administrator: Role
+) -> None:
+    other = Console(served, administrator)
+    with served.connect() as working, served.connect() as idle:
+        working.execute("BEGIN")
+        pausing = threading.Thread(target=console.run, args=["PAUSE"])
+        pausing.start()
+        wait_until(
+            lambda: {row["state"] for row in other.run("SHOW clients")} == {"relaying", "paused"},
+            "the idle one is paused",
+        )
+        working.execute("SELECT 1")
+        working.execute("COMMIT")
+        pausing.join()
+        answers: list[object] = []
+        asking = threading.Thread(target=lambda: answers.append(idle.execute("SELECT 1")))
+        asking.start()
+        coming = threading.Thread(target=lambda: answers.append(served.connect()))
+        coming.start()
+        states = {row["state"] for row in console.run("SHOW clients")}
+        assert (states, answers) == ({"paused"}, [])
+        console.run("RESUME")
+        asking.join()
+        coming.join()
+        assert len(answers) == 2
+        for answer in answers:
+            assert isinstance(answer, psycopg.Cursor | psycopg.Connection)
+            answer.close()
+        assert working.execute("SELECT 1").fetchone() == (1,)
+    other.close()
+
+
+def test_a_pause_does_not_wait_for_ever(served: Serve, console: Console) -> None:
+    with served.connect() as working:
+        working.execute("BEGIN")
+        with pytest.raises(psycopg.OperationalError, match="have not ended in time"):
+            console.run("PAUSE")
+        working.execute("COMMIT")
+        assert {row["state"] for row in console.run("SHOW clients")} == {"paused"}
+        console.run("RESUME")
+        assert working.execute("SELECT 1").fetchone() == (1,)
+
+
+def test_it_reloads(
+    serve_with: ServeWith, home: Database, administrator: Role, tmp_path: Path
+) -> None:
+    settings = tmp_path / "durproxy.toml"
+    settings.write_text("max_role_connections = 10\n")
+    served = serve_with(config=settings, admin_users=f'["{administrator.name}"]')
+    console = Console(served, administrator)
+    settings.write_text("max_role_connections = 11\n")
+    console.run("RELOAD")
+
+    def followed() -> bool:
+        shown = {row["name"]: row["value"] for row in console.run("SHOW config")}
+        return shown["max_role_connections"] == "11"
+
+    wait_until(followed, "the proxy follows")
+    settings.write_text('auth_file = "/nowhere"\n')
+    with pytest.raises(psycopg.OperationalError, match="/nowhere"):
+        console.run("RELOAD")
+    console.close()
