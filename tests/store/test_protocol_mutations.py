@@ -15,6 +15,7 @@ import pytest
 from durproxy.schema.install import install
 from tests.fix_postgres import BINDIRS, Clusters, Database
 from tests.store import test_protocol as protocol
+from tests.store import test_runs as runs
 from tests.store.arena import Arena
 
 Check = Callable[[Arena], None]
@@ -182,7 +183,13 @@ _HOLDERS = [
     Mutation("_tick_1", "AND NOT EXISTS (SELECT", "AND EXISTS (SELECT",
              protocol.test_what_a_forgotten_worker_still_claimed_is_found),
 ]  # fmt: skip
-_MUTATIONS = [*_FINISH, *_CANCEL, *_SCOPES, *_WAITS, *_HOLDERS]
+_RUNS = [
+    Mutation("_runs_1", "            COMMIT;", "",
+             runs.test_a_step_is_committed_while_the_next_one_runs),
+    Mutation("_runs_1", "EXIT WHEN pg_catalog.clock_timestamp()", "EXIT WHEN false AND now()",
+             runs.test_a_call_whose_time_is_over_leaves_the_rest),
+]  # fmt: skip
+_MUTATIONS = [*_RUNS, *_FINISH, *_CANCEL, *_SCOPES, *_WAITS, *_HOLDERS]
 
 
 @pytest.fixture(scope="module")
