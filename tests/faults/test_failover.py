@@ -15,7 +15,7 @@ import pytest
 from durproxy.embedded import Cluster, free_port
 from durproxy.schema.install import install
 from tests.faults.load import Load
-from tests.fix_postgres import BINDIRS, Database, Postgres
+from tests.fix_postgres import Database, Postgres
 from tests.fix_serve import Serve
 from tests.waiting import wait_until
 
@@ -62,14 +62,12 @@ class Standby:
             admin.execute("SELECT pg_promote(true, 60)")
 
 
-_FIRST, *_OTHERS = BINDIRS
-
-
-@pytest.fixture(params=[_FIRST, *(pytest.param(name, marks=pytest.mark.soak) for name in _OTHERS)])
-def primary(request: pytest.FixtureRequest) -> Iterator[Postgres]:
-    postgres = Postgres(BINDIRS[request.param])
-    yield postgres
-    postgres.stop()
+@pytest.fixture
+def primary(postgres: Postgres) -> Iterator[Postgres]:
+    """A cluster of its own, of the same version."""
+    primary = Postgres(postgres.bindir)
+    yield primary
+    primary.stop()
 
 
 def _kill(postgres: Postgres) -> None:
