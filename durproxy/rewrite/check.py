@@ -16,9 +16,10 @@ from pglast import ast
 from durproxy.engine.core import lexer
 from durproxy.engine.core.graph import as_statement
 from durproxy.engine.core.lexer import TokenKind
+from durproxy.engine.core.numbering import children, numbered
 from durproxy.engine.core.problem import Problem
 from durproxy.engine.core.references import find_references
-from durproxy.engine.core.validate import children, config_of, numbered, validate
+from durproxy.engine.core.validate import config_of, validate
 from durproxy.rewrite.literals import position_in_literal
 from durproxy.rewrite.parenthesised import IN_A_LINE, parenthesised, relies_on_precedence
 from durproxy.rewrite.parse import SyntaxFault, TooLong, Tree, parse

@@ -6,7 +6,7 @@ The parser keeps no positions of constants: they are found again in the order of
 from __future__ import annotations
 
 from durproxy.engine.core.lexer import Token
-from durproxy.engine.core.validate import numbered
+from durproxy.engine.core.numbering import numbered
 from durproxy.rewrite.literals import string_tokens, value
 from durproxy.rewrite.reading import FirstLiteral, Reading
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from durproxy.engine.core.validate import numbered, validate
+from durproxy.engine.core.numbering import numbered
+from durproxy.engine.core.validate import validate
 
 Node = dict[str, Any]
 

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from durproxy.engine.core.validate import OPAQUE, name_problem, numbered
+from durproxy.engine.core.numbering import numbered
+from durproxy.engine.core.validate import OPAQUE, name_problem
 from durproxy.rewrite.parse import parse
 from durproxy.rewrite.plan import plan_text
 from durproxy.rewrite.reading import Reading, read

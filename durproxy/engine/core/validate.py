@@ -10,7 +10,7 @@ only is left to run time. How names travel:
   `item`, and keeps what it binds; so do the steps of a TRANSACTION, an undo and a cleanup;
 - behind an OPAQUE subtree, which only the server can read, any name may be bound.
 
-A chain of THENs counts as one level, however it is nested, and is walked without recursion.
+A chain of THENs is walked without recursion.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from durproxy.engine.core.http_config import find_http_references
+from durproxy.engine.core.numbering import children, number_all, numbered
 from durproxy.engine.core.placement import placement_problems
 from durproxy.engine.core.problem import Problem
 from durproxy.engine.core.references import (
@@ -32,12 +33,9 @@ from durproxy.engine.core.references import (
     find_text_references,
 )
 
-MAX_LEVELS: Final = 256
-MAX_NODES: Final = 10_000
 OPAQUE: Final = "OPAQUE"
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_CHILDREN = ("condition_node", "left_node", "right_node")
 
 
 #: Names that a construct gives to what is inside it.
@@ -62,62 +60,13 @@ def name_problem(name: object) -> tuple[str, str | None] | None:
 def validate(graph: dict[str, Any]) -> list[Problem]:
     """Return what is wrong with a graph, in the order of its nodes."""
     numbers: dict[int, int] = {}
-    problem = _number(graph, numbers)
+    problem = number_all(graph, numbers)
     if problem is not None:
         return [problem]
     check = _Check(numbers, _bound_names(graph))
     check.visit(graph, _Names())
     problems = (*placement_problems(graph), *check.problems)
     return sorted(problems, key=lambda p: p.node)
-
-
-def numbered(graph: dict[str, Any]) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield the nodes in preorder with their numbers."""
-    stack = [graph]
-    number = 0
-    while stack:
-        node = stack.pop()
-        number += 1
-        yield number, node
-        stack.extend(reversed(list(children(node))))
-
-
-def children(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield a node's children in the order of the numbering."""
-    for key in _CHILDREN:
-        if isinstance(node.get(key), dict):
-            yield node[key]
-    extra = node.get("extra_nodes")
-    if isinstance(extra, list):
-        yield from (child for child in extra if isinstance(child, dict))
-
-
-def _number(graph: dict[str, Any], numbers: dict[int, int]) -> Problem | None:
-    """Give each node its number and check the limits."""
-    stack = [(graph, 1)]
-    while stack:
-        node, level = stack.pop()
-        numbers[id(node)] = number = len(numbers) + 1
-        if number > MAX_NODES:
-            return Problem(
-                number,
-                f"durable function exceeds the maximum node count of {MAX_NODES}",
-                "Split it, or repeat with df.loop.",
-                "54000",
-            )
-        if level > MAX_LEVELS:
-            return Problem(
-                number,
-                f"durable function exceeds the maximum nesting depth of {MAX_LEVELS}",
-                "A chain of ~> counts as one level.",
-                "54000",
-            )
-        is_chain = node.get("node_type") == "THEN"
-        stack.extend(
-            (child, level if is_chain and child.get("node_type") == "THEN" else level + 1)
-            for child in reversed(list(children(node)))
-        )
-    return None
 
 
 def _bound_names(graph: dict[str, Any]) -> dict[str, int]:
