@@ -25,30 +25,12 @@ from datetime import datetime
 
 import trio
 
-from durproxy.engine.away_step import AwaySteps
 from durproxy.engine.claim import Claim
-from durproxy.engine.condition import is_met
-from durproxy.engine.connection import Connection, ConnectionLost
 from durproxy.engine.core.actions import (
     Abandon,
     Action,
-    AttemptOpened,
-    CloseFrame,
-    EndsInstance,
     Event,
     FinishInstance,
-    FrameClosed,
-    FrameOpened,
-    LoadRows,
-    NextRound,
-    OpenAttempt,
-    OpenFrame,
-    RecordFailure,
-    RoundAdvanced,
-    RowsLoaded,
-    RunStep,
-    StepCompleted,
-    StepFailed,
     WaitCondition,
     WaitDeadline,
     WaitDue,
@@ -56,22 +38,18 @@ from durproxy.engine.core.actions import (
     WaitTimer,
 )
 from durproxy.engine.core.advance import Execution
-from durproxy.engine.core.graph import NodeType
-from durproxy.engine.core.states import Key, StepError, StepResult
+from durproxy.engine.core.states import Key, StepError
 from durproxy.engine.http_step import HttpSteps
 from durproxy.engine.leaving import released
-from durproxy.engine.pace import Pace
+from durproxy.engine.performing import Performable, Performing, SessionLost
 from durproxy.engine.pools import Pool
 from durproxy.engine.runs import RunsAhead
-from durproxy.engine.schedule import next_after
-from durproxy.engine.sql_transaction import run_transaction
-from durproxy.engine.step_text import SeveralStatements, Shapes, StepFailure
+from durproxy.engine.step_text import Shapes
 from durproxy.engine.store import Store
 from durproxy.engine.waits import Waits
 from durproxy.errors import (
     DurproxyError,
     InstancePaused,
-    LanguageError,
     LostHold,
     NotHeld,
     ScopeEnded,
@@ -83,13 +61,6 @@ _log = get_logger(__name__)
 
 _SOON = 0.1  # seconds: a wait that short is not worth a claim
 _PATIENCE = 1.0  # seconds until a decided scope must have been told to us
-
-
-class SessionLost(ConnectionLost):
-    """A step's own session broke: the step may have ended it itself."""
-
-
-Performable = RunStep | RecordFailure | OpenFrame | OpenAttempt | CloseFrame | NextRound | LoadRows
 
 
 class RunningInstance:
@@ -109,18 +80,14 @@ class RunningInstance:
         self._execution = execution
         self._store = store
         self._pool = pool
-        self._away = None if claim.database is None else AwaySteps(claim, store)
-        self._shapes = shapes
         self._ahead = RunsAhead(claim, execution, store, shapes)
-        self._http = http
+        self._performing = Performing(claim, store, pool, shapes, http, self._ahead)
         self._ended = ended
-        self._pace = Pace()
         self._tasks: dict[Key, trio.CancelScope] = {}
         self._waits = Waits(claim, store)
         self._events: deque[Event] = deque()
         self._happened = trio.Event()
         self._whole = trio.CancelScope()
-        self._connection: Connection | None = None  # kept from step to step
         self._leaving = False
         self._put_back = False  # an action was not begun: it is asked for again after a claim
         self.due: datetime | None = None  # when it can be claimed again
@@ -155,7 +122,7 @@ class RunningInstance:
                             await self._work(actions, nursery)
                             nursery.cancel_scope.cancel()
                 finally:
-                    await self._let_go()
+                    await self._performing.let_go()
         except* NotHeld:
             _log.info("instance.lost", instance=self.claim.id)
         except* LostHold:
@@ -233,7 +200,7 @@ class RunningInstance:
             case FinishInstance():
                 raise AssertionError("handled by the caller")
             case _:
-                await self._let_go()
+                await self._performing.let_go()
                 self._start_task(action, nursery)
 
     def _start_task(self, action: Performable | WaitCondition, nursery: trio.Nursery) -> None:
@@ -262,6 +229,18 @@ class RunningInstance:
                     self._events.append(event)
                 self._happened.set()
 
+    async def _perform(self, action: Performable | WaitCondition) -> Event | None:
+        """What came of it; None when it is not over."""
+        try:
+            event = await self._performing.perform(action, alone=self._is_alone())
+        except InstancePaused:
+            self._put_back = True
+            self.leave()
+            return None
+        if event is None and isinstance(action, WaitCondition):
+            self._waits.add_look(action)
+        return event
+
     async def _next_event(self, nursery: trio.Nursery) -> Event | None:
         """What happens next; None when the instance was given back."""
         while not self._events:
@@ -281,7 +260,7 @@ class RunningInstance:
                 if not self._tasks and not self._waits.has_untaken and due > _SOON:
                     await self._give_back()
                     return None
-            await self._let_go()
+            await self._performing.let_go()
             self._happened = trio.Event()
             if self._events or (self._waits.has_untaken and not self._leaving):
                 continue
@@ -289,144 +268,11 @@ class RunningInstance:
                 await self._happened.wait()
         return self._events.popleft()
 
-    # --- performing ---
-
-    async def _perform(self, action: Performable | WaitCondition) -> Event | None:
-        """What came of it; None when it is not over yet."""
-        key = action.key
-        match action:
-            case WaitCondition():
-                return await self._look(action)
-            case LoadRows():
-                rows = await self._store.load([self.claim.id])
-                return RowsLoaded(key, rows[self.claim.id])
-            case OpenAttempt():
-                begins = await self._store.retry(self.claim, action)
-                return AttemptOpened(key, begins)
-            case RunStep():
-                return await self._run_step(action)
-            case RecordFailure():
-                return await self._fail(action, action.error)
-            case OpenFrame():
-                return await self._open(action)
-            case CloseFrame():
-                await self._close(action)
-                return FrameClosed(key)
-            case NextRound():
-                if action.paced:
-                    await self._let_go()
-                    await self._pace.turn(key)
-                await self._store.next_round(self.claim, action)
-                return RoundAdvanced(key)
-
-    async def _open(self, action: OpenFrame) -> Event:
-        if action.schedule is None:
-            due = await self._store.open(self.claim, action)
-        else:
-            try:
-                next_match = next_after(action.schedule, await self._store.now(), action.zone)
-            except LanguageError as error:
-                node = action.key.node
-                failure = StepError(error.message, error.code, hint=error.hint, node=node)
-                return await self._fail(action, failure)
-            due = await self._store.open(self.claim, action, next_match)
-        return FrameOpened(action.key, due)
-
-    async def _run_step(self, action: RunStep) -> Event | None:
-        if (ran := self._ahead.take(action.key)) is not None:
-            return StepCompleted(action.key, ran)
-        began = trio.current_time()
-        try:
-            if action.node.type in (NodeType.HTTP, NodeType.HTTP_MULTIPART):
-                await self._let_go()
-                result = await self._http.run(self.claim, action)
-            else:
-                result = await self._run_sql(action)
-        except StepFailure as failure:
-            return await self._fail(action, failure.error, trio.current_time() - began)
-        except InstancePaused:
-            self._put_back = True
-            self.leave()
-            return None
-        return StepCompleted(action.key, result)
-
-    async def _run_sql(self, action: RunStep) -> StepResult:
-        try:
-            if self._is_alone():
-                result = await self._run_on(await self._keep_connection(), action)
-            else:
-                async with self._pool.connection() as connection:
-                    result = await self._run_on(connection, action)
-        except UpstreamUnreachable:
-            if self._away is not None:
-                await self._away.check_open(action)
-            raise
-        if self._away is None:
-            return result
-        if action.decides == EndsInstance():
-            await self._let_go()  # a script may drop the database as soon as it sees the end
-        return await self._away.record(action, result)
-
-    async def _run_on(self, connection: Connection, action: RunStep) -> StepResult:
-        try:
-            if self._away is not None:
-                return await self._away.run(connection, self._shapes, action)
-            if action.node.type is NodeType.TRANSACTION:
-                return await run_transaction(connection, self._shapes, self.claim, action)
-            try:
-                return await self._ahead.run(connection, action)
-            except SeveralStatements:
-                return await run_transaction(connection, self._shapes, self.claim, action)
-        except ConnectionLost as error:
-            raise SessionLost(error.message) from None
-
-    async def _look(self, action: WaitCondition) -> Event | None:
-        """Ask a condition; when it is true, or cannot be asked, its wait is over."""
-        try:
-            async with self._pool.connection() as connection:
-                if self._away is not None:
-                    await self._away.prepare(connection)
-                met = await is_met(connection, self._shapes, self.claim, action)
-        except StepFailure as failure:
-            await self._close(CloseFrame(action.key, action.scopes, error=failure.error))
-            return StepFailed(action.key, failure.error)
-        if not met:
-            self._waits.add_look(action)
-            return None
-        result = StepResult(action.result)
-        await self._close(CloseFrame(action.key, action.scopes, result))
-        return StepCompleted(action.key, result)
-
-    async def _close(self, action: CloseFrame) -> None:
-        await self._store.close(self.claim, action)
-
-    async def _fail(
-        self,
-        action: RunStep | RecordFailure | OpenFrame,
-        error: StepError,
-        seconds: float = 0.0,
-    ) -> Event:
-        await self._store.fail(self.claim, action.key, action.scopes, error, seconds)
-        _log.info(
-            "step.failed", instance=self.claim.id, node=action.key.node, path=action.key.path,
-            sqlstate=error.sqlstate, error=error.message,
-        )  # fmt: skip
-        return StepFailed(action.key, error)
-
-    async def _keep_connection(self) -> Connection:
-        if self._connection is None:
-            self._connection = await self._pool.take()
-        return self._connection
-
-    async def _let_go(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            await self._pool.give_back(connection)
-
     # --- leaving ---
 
     async def _finish(self, action: FinishInstance) -> None:
-        await self._let_go()  # a script may drop the step's tables as soon as it sees the end
+        # a script may drop the step's tables as soon as it sees the end
+        await self._performing.let_go()
         await self._store.end(self.claim, action)
         self._tell_ended(action.status.value, action.error)
 
@@ -442,7 +288,7 @@ class RunningInstance:
 
     async def _give_back(self) -> None:
         """Only waits are left: out of memory, a row with a time."""
-        await self._let_go()
+        await self._performing.let_go()
         self.due = await self._store.release(self.claim, self._waits.next_due())
         self.signalled = self._waits.has_untaken
 
