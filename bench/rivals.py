@@ -12,6 +12,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
@@ -46,6 +47,22 @@ _START = (
     "import sys; from durproxy.child import run_child;"
     " sys.exit(run_child('proxy', 0, [int(fd) for fd in sys.argv[1:]]))"
 )
+
+
+@dataclass(frozen=True)
+class Rival:
+    """A way to the server, and the processes that stand in it."""
+
+    port: int
+    pids: tuple[int, ...] = ()
+
+    def cpu_seconds(self) -> float:
+        """What its processes have used so far, in user and kernel mode."""
+        ticks = 0
+        for pid in self.pids:
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            ticks += int(fields[11]) + int(fields[12])
+        return ticks / os.sysconf("SC_CLK_TCK")
 
 
 @contextmanager
@@ -83,8 +100,8 @@ def postgres(bindir: Path, scale: int) -> Iterator[Cluster]:
 
 
 @contextmanager
-def pgbouncer(program: Path, port: int) -> Iterator[int]:
-    """pgbouncer in session mode; gives its port. It refuses to run as root."""
+def pgbouncer(program: Path, port: int) -> Iterator[Rival]:
+    """pgbouncer in session mode. It refuses to run as root."""
     user = "nobody" if os.getuid() == 0 else None
     own_port = free_port()
     with tempfile.NamedTemporaryFile("w", suffix=".ini") as settings:
@@ -100,15 +117,15 @@ def pgbouncer(program: Path, port: int) -> Iterator[int]:
         )
         try:
             _wait_listening(own_port)
-            yield own_port
+            yield Rival(own_port, (process.pid,))
         finally:
             process.terminate()
             process.wait()
 
 
 @contextmanager
-def durproxy(port: int, processes: int) -> Iterator[int]:
-    """Our proxy processes on one port; gives it."""
+def durproxy(port: int, processes: int) -> Iterator[Rival]:
+    """Our proxy processes on one port."""
     sockets = [socket.socket() for _ in range(processes)]
     own_port = 0
     with tempfile.TemporaryDirectory() as runtime_dir:
@@ -123,7 +140,7 @@ def durproxy(port: int, processes: int) -> Iterator[int]:
             listener.listen(512)
             running.append(_start_proxy(settings, listener))
         try:
-            yield own_port
+            yield Rival(own_port, tuple(process.pid for process in running))
         finally:
             for process in running:
                 process.send_signal(signal.SIGTERM)

@@ -1,7 +1,8 @@
 """pgbench -S straight, through pgbouncer and through the proxy, in alternating rounds.
 
 Each round runs every rival once, in turn, and a ratio is taken within a round: a shared machine
-that is slow for a minute is slow for all of them. Reported is the median over the rounds.
+that is slow for a minute is slow for all of them. Reported is the median over the rounds, and what
+tells most on a machine with other work: the CPU time that a rival's processes use per transaction.
 
     ./scripts/bench wire [--rounds 5] [--seconds 3] [--clients 1,8,32] [--modes simple,prepared]
 """
@@ -20,11 +21,11 @@ from statistics import median
 from rich.console import Console
 from rich.table import Table
 
-from bench.rivals import DATABASE, durproxy, pgbouncer, postgres
+from bench.rivals import DATABASE, Rival, durproxy, pgbouncer, postgres
 from durproxy.embedded import embedded_bindir
 
 _TPS = re.compile(r"tps = ([\d.]+)")
-Rounds = dict[str, list[float]]  # tps by rival
+Rounds = dict[str, list[float]]  # tps, or CPU microseconds of a transaction, by rival
 
 
 def main() -> None:
@@ -35,16 +36,23 @@ def main() -> None:
         for clients in options.clients.split(",")
     ]
     results: dict[str, Rounds] = {f"{mode} {clients}": {} for mode, clients in cases}
+    costs: dict[str, Rounds] = {case: {} for case in results}
     with ExitStack() as stack:
-        ports = _start_rivals(stack, options)
+        rivals = _start_rivals(stack, options)
         for number in range(options.rounds):
             for mode, clients in cases:
-                for rival, port in _in_turn(list(ports.items()), number):
-                    tps = _pgbench(options.bindir, port, mode, clients, options.seconds)
-                    results[f"{mode} {clients}"].setdefault(rival, []).append(tps)
+                case = f"{mode} {clients}"
+                for name, rival in _in_turn(list(rivals.items()), number):
+                    before = rival.cpu_seconds()
+                    tps = _pgbench(options.bindir, rival.port, mode, clients, options.seconds)
+                    spent = rival.cpu_seconds() - before
+                    results[case].setdefault(name, []).append(tps)
+                    costs[case].setdefault(name, []).append(1e6 * spent / (tps * options.seconds))
     _print(results)
+    _print_costs(costs)
     if options.json is not None:
-        options.json.write_text(json.dumps(results, indent=2) + "\n")
+        figures = {"tps": results, "cpu_us": costs}
+        options.json.write_text(json.dumps(figures, indent=2) + "\n")
 
 
 def _parse_options() -> argparse.Namespace:
@@ -66,18 +74,18 @@ def newest_bindir() -> Path:
     return installed[-1] if installed else embedded_bindir()
 
 
-def _start_rivals(stack: ExitStack, options: argparse.Namespace) -> dict[str, int]:
+def _start_rivals(stack: ExitStack, options: argparse.Namespace) -> dict[str, Rival]:
     cluster = stack.enter_context(postgres(options.bindir, options.scale))
-    ports = {"direct": cluster.port}
+    rivals = {"direct": Rival(cluster.port)}
     program = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
     if program is not None:
-        ports["pgbouncer"] = stack.enter_context(pgbouncer(Path(program), cluster.port))
+        rivals["pgbouncer"] = stack.enter_context(pgbouncer(Path(program), cluster.port))
     for processes in map(int, options.proxies.split(",")):
-        ports[f"durproxy ×{processes}"] = stack.enter_context(durproxy(cluster.port, processes))
-    return ports
+        rivals[f"durproxy ×{processes}"] = stack.enter_context(durproxy(cluster.port, processes))
+    return rivals
 
 
-def _in_turn(rivals: list[tuple[str, int]], number: int) -> list[tuple[str, int]]:
+def _in_turn(rivals: list[tuple[str, Rival]], number: int) -> list[tuple[str, Rival]]:
     """Another one begins each round."""
     first = number % len(rivals)
     return rivals[first:] + rivals[:first]
@@ -137,6 +145,17 @@ def _print(results: dict[str, Rounds]) -> None:
                 pairs = zip(rounds[own], rounds[base], strict=True)
                 row.append(f"{median(mine / theirs for mine, theirs in pairs):.2f}")
         table.add_row(case, *row)
+    Console(width=140).print(table)
+
+
+def _print_costs(costs: dict[str, Rounds]) -> None:
+    rivals = [name for name in next(iter(costs.values())) if name != "direct"]
+    table = Table(title="CPU microseconds per transaction, of the processes in between (medians)")
+    table.add_column("mode, clients")
+    for rival in rivals:
+        table.add_column(rival, justify="right")
+    for case, rounds in costs.items():
+        table.add_row(case, *(f"{median(rounds[rival]):.1f}" for rival in rivals))
     Console(width=140).print(table)
 
 
