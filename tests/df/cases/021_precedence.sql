@@ -9,6 +9,7 @@ SELECT df.explain($$ 'a' |=> 'x' & 'b' |=> 'y' $$);
 -->         SQL |=> 'x': a
 -->     branch 2:
 -->         SQL: b
+--> Reads: (('a' |=> 'x') & 'b') |=> 'y'
 SELECT df.explain($$ 'a' ~> 'c' ?> 't' !> 'e' ~> 'n' $$);
 --> IF
 -->     condition:
@@ -31,6 +32,7 @@ SELECT df.explain($$ 'a' ~> 'b' & 'c' $$);
 -->         → SQL: b
 -->     branch 2:
 -->         SQL: c
+--> Reads: ('a' ~> 'b') & 'c'
 SELECT df.explain($$ 'a' ~> ('b' & 'c') $$);
 --> SQL: a
 --> → JOIN
