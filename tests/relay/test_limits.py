@@ -28,10 +28,11 @@ def test_too_many_connections_of_a_role_are_refused(
             proxy.connect(database)
         with proxy.connect(database, other) as connection:
             assert connection.execute("SELECT 1").fetchone() == (1,)
-    for _ in range(5):  # and those that have left, or never came in, do not count
+    # those that have left, or never came in, do not count
+    wait_until(lambda: proxy.counted("connections_now") == 0, "all have left")
+    for _ in range(5):
         with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
             psycopg.connect(proxy.dsn_for(database).replace(database.owner.password, "wrong"))
-    wait_until(lambda: proxy.counted("connections_now") == 0, "all have left")
     with proxy.connect(database), proxy.connect(database):
         pass
 
