@@ -16,6 +16,7 @@ from durproxy.config import load_settings
 from durproxy.errors import ConfigurationError, DurproxyError, UpstreamUnreachable
 from durproxy.instances import Config, Upstream
 from durproxy.listening import Listening
+from durproxy.other_options import parse_others
 
 app = typer.Typer(
     name="durproxy",
@@ -55,8 +56,9 @@ def common(
     pass
 
 
-@app.command()
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def serve(
+    context: typer.Context,
     upstream: Upstream = None,
     listen: Listen = None,
     listen_socket: Annotated[
@@ -75,7 +77,10 @@ def serve(
     log_format: Annotated[str | None, typer.Option(help="json or console. Default: json.")] = None,
     config: Config = None,
 ) -> None:
-    """Run the proxy and the engine in front of a Postgres."""
+    """Run the proxy and the engine in front of a Postgres.
+
+    Every other setting of docs/settings.md is an option, too: --max-held 200.
+    """
     from durproxy import supervise  # with it come trio and the bus: not for `durproxy list`
 
     options = {
@@ -88,6 +93,7 @@ def serve(
         "drain_timeout": drain_timeout,
         "allow_trust": allow_trust,
         "log_format": log_format,
+        **parse_others(context.args),
     }
     read = partial(load_settings, options, config)
     raise typer.Exit(supervise.serve(read(), _say_ready, read))
