@@ -1,3 +1,12 @@
 """Fixtures for every test: databases on real clusters, and durproxy as a real process."""
 
+import pytest
+
 pytest_plugins = ["tests.fix_postgres", "tests.fix_serve", "tests.fix_http"]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs a server, whatever its folder: the quick check leaves it out."""
+    for item in items:
+        if "clusters" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.server)
