@@ -262,11 +262,14 @@ class RunningInstance:
                     return None
             await self._performing.let_go()
             self._happened = trio.Event()
-            if self._events or (self._waits.has_untaken and not self._leaving):
+            if self._events or self._is_news():  # it came while nobody waited for it
                 continue
             with trio.move_on_after(due):
                 await self._happened.wait()
         return self._events.popleft()
+
+    def _is_news(self) -> bool:
+        return not self._tasks if self._leaving else self._waits.has_untaken
 
     # --- leaving ---
 

@@ -134,6 +134,12 @@ def delay(rig: Rig, pid: int) -> bytes:
     return _GO
 
 
+def drain(rig: Rig, pid: int) -> bytes:
+    """Told to stop, while the answer to what was just sent is on its way."""
+    os.kill(pid, signal.SIGTERM)
+    return delay(rig, pid)
+
+
 def lose_reply(rig: Rig, pid: int) -> bytes:
     """The next statement's answer is lost after the server has committed it."""
     rig.relay.lose_reply()

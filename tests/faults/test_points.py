@@ -115,6 +115,16 @@ def test_a_reply_that_is_lost_after_the_commit_changes_nothing(
     assert rig.relay.lost == lost + 1
 
 
+@pytest.mark.parametrize("call", ["step", "claim", "open", "fire", "take", "end", "release"])
+def test_an_engine_told_to_stop_while_a_call_is_under_way_leaves_at_once(
+    rig: Rig, client: psycopg.Connection, web: Web, call: str
+) -> None:
+    before = len(rig.serve.events("child.ended", kind="engine"))
+    _run_through(rig, client, web, f"{call}.sent", faults.drain)
+    assert len(rig.serve.events("child.ended", kind="engine", exit_code=0)) > 0
+    assert len(rig.serve.events("child.ended", kind="engine")) == before + 1
+
+
 @pytest.mark.parametrize("call", ["step", "claim", "open", "fire", "end", "release"])
 def test_connections_that_are_dropped_while_a_call_is_under_way_change_nothing(
     rig: Rig, client: psycopg.Connection, web: Web, call: str
