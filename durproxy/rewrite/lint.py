@@ -25,6 +25,15 @@ _PLACE: Final = re.compile(
     r"At (?:node (?P<node>\d+))?(?:, )?(?:line (?P<line>\d+), column (?P<col>\d+))?"
 )
 _SELECT: Final = "SELECT "  # makes an expression a statement
+_AROUND: Final = " \t\r\n;"  # what the server takes away around a text, too
+_ID_OR_GRAPH: Final = re.compile(r"[0-9a-f]{8}$|\{")
+# as df._is_expression: what the server evaluates, and says itself what is wrong with it
+_EVALUATED: Final = re.compile(r"~>|\|=>|\?>|!>|^@>|\bdf\s*\.|^[(\s]*[Ee]?'")
+_STATEMENT: Final = re.compile(
+    r"(?:select|insert|update|delete|merge|with|values|table|create|alter|drop|call|do|truncate"
+    r"|grant|revoke|explain)\b",
+    re.IGNORECASE,
+)
 
 
 def lint_edits(text: str, found: dsl.Findings) -> Iterator[Edit]:
@@ -44,12 +53,22 @@ def lint_edits(text: str, found: dsl.Findings) -> Iterator[Edit]:
 
 
 def _reading(text: str, start: int, end: int, expression: Tree) -> dict[str, object] | None:
+    place = partial(line_and_column, text)
     inside = constant(expression)
     if isinstance(inside, str):
+        if _is_step(inside):
+            return _fault_in(text, start, expression, place)
         return _reading_of_text(inside)
-    place = partial(line_and_column, text)
     found = _found(text, start, expression, place)
     return {"written": text[start:end], "origin": place(start), **found}
+
+
+def _is_step(inside: str) -> bool:
+    """Tell whether a text is neither an expression nor an id nor a graph: then it is a step."""
+    inside = inside.strip(_AROUND)
+    if _ID_OR_GRAPH.match(inside) is not None:
+        return False
+    return _STATEMENT.match(inside) is not None or _EVALUATED.search(inside) is None
 
 
 def _reading_of_text(inside: str) -> dict[str, object] | None:
@@ -79,11 +98,15 @@ def _is_expression(node: Tree) -> bool:
 
 def _found(text: str, start: int, expression: Tree, place: Place) -> dict[str, object]:
     places = positions(text, start, read(expression))
-    found: dict[str, object] = {"places": {number: place(at) for number, at in places.items()}}
+    found = {"places": {number: place(at) for number, at in places.items()}}
+    return found | (_fault_in(text, start, expression, place) or {})
+
+
+def _fault_in(text: str, start: int, expression: Tree, place: Place) -> dict[str, object] | None:
     fault = check(text, start, expression, place)
-    if fault is not None:
-        found["fault"] = {"message": fault.message, "hint": fault.hint, **_place_of(fault)}
-    return found
+    if fault is None:
+        return None
+    return {"fault": {"message": fault.message, "hint": fault.hint, **_place_of(fault)}}
 
 
 def _place_of(fault: Fault) -> dict[str, int]:

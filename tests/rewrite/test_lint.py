@@ -48,9 +48,26 @@ def test_what_is_wrong_is_told() -> None:
 
 
 @pytest.mark.parametrize(
+    ("step", "message"),
+    [
+        ("SELEC 1", 'syntax error at or near "SELEC" in a step'),
+        ("commit", "COMMIT cannot be a step: a step runs in a transaction of its own"),
+        ("SELECT $x", '"$x" does not name an earlier result'),
+        ("", "a step cannot be empty"),
+        (" ; ", "a step cannot be empty"),
+        ("SELECT df.sleep(", "syntax error at end of input in a step"),
+    ],
+)
+def test_what_is_wrong_with_a_single_step_is_told(step: str, message: str) -> None:
+    fault = told(f"SELECT * FROM df.lint('{step}')")["fault"]
+    assert (fault["message"], fault["node"], fault["line"]) == (message, 1, 1)
+
+
+@pytest.mark.parametrize(
     "statement",
     [
-        *("SELECT df.lint('a', '{}')", "SELECT df.lint('a)')", "SELECT df.lint()"),
+        *("SELECT df.lint('a', '{}')", "SELECT df.lint('df.sql(a))')", "SELECT df.lint()"),
+        *("SELECT df.lint(' {1')", "SELECT df.lint('SELECT 1 ~> 2')"),
         *("SELECT lint('a')", "SELECT df.lint('1000000a')", "SELECT df.lint('SELECT 1')"),
     ],
 )
