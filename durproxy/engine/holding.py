@@ -100,11 +100,16 @@ class Holding:
         elif instance in self._held:
             self._paused.add(instance)
 
-    def cancel(self, instance: str) -> None:
-        """The instance was cancelled by a user."""
+    def cancel(self, instance: str, token: str) -> None:
+        """The instance is not held by this token any more: a user has cancelled it."""
         running = self._held.get(instance)
-        if running is not None:
+        if running is not None and running.claim.token == token:
             running.cancel()
+
+    def claim_of(self, instance: str) -> Claim | None:
+        """The claim by which it runs here."""
+        running = self._held.get(instance)
+        return None if running is None else running.claim
 
     async def wait_left(self) -> None:
         """Give back everything as soon as the steps in flight are done."""

@@ -107,6 +107,13 @@ class Store:
         values = (self.engine_id, instance, str(FORMAT))
         return claims_of(await self._call("_claim_one_1", "$1::uuid, $2, $3::smallint", values))
 
+    async def still(self, claims: Sequence[Claim]) -> dict[str, bool]:
+        """Of these the ones that are still held by these tokens, and whether they are paused."""
+        ids = array_literal(claim.id for claim in claims)
+        tokens = array_literal(claim.token for claim in claims)
+        result = await self._call("_still_1", "$1::text[], $2::uuid[]", (ids, tokens))
+        return {instance or "": paused == "t" for instance, paused in result}
+
     async def take_over(self, dead: str, room: int) -> int:
         result = await self._call("_takeover_1", "$1::uuid, $2::integer", (dead, str(room)))
         return int(result.one()[0] or 0)
@@ -200,7 +207,7 @@ class Store:
             "$6::integer, $7, $8::integer, $9, $10::bigint, $11::interval, $12::boolean, $13::json",
             (
                 str(action.key.node), action.key.path, str(action.node.last),
-                action.node.type.value, str(action.failed), f"{action.delay} seconds",
+                action.node.type.value, str(action.failed), f"{action.delay:.6f} seconds",
                 "t" if action.jitter else "f", error_json(action.error),
             ),
         )  # fmt: skip

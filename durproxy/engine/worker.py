@@ -25,6 +25,7 @@ from durproxy.engine.announcing import Announcing
 from durproxy.engine.claims import Claims
 from durproxy.engine.connection import Connection, ConnectionLost
 from durproxy.engine.core.graph import FORMAT
+from durproxy.engine.hints import Hints
 from durproxy.engine.holding import Holding
 from durproxy.engine.http_step import HttpSteps
 from durproxy.engine.pools import Pool, RolePools
@@ -90,7 +91,9 @@ class Worker:
                     self._cut_off,
                 )
                 nursery.start_soon(self._stop_on_signal, holding, nursery)
-                nursery.start_soon(self._listen, life, holding, nursery)
+                hints = Hints(self._store, holding, None if self._alone else self._claims.claim_one)
+                nursery.start_soon(hints.run)
+                nursery.start_soon(self._listen, life, hints)
                 nursery.start_soon(self._receive, bus)
                 nursery.start_soon(self._claims.run_ticks)
                 nursery.start_soon(self._claims.run)
@@ -124,19 +127,17 @@ class Worker:
 
     # --- what comes in ---
 
-    async def _listen(self, life: Connection, holding: Holding, nursery: trio.Nursery) -> None:
+    async def _listen(self, life: Connection, hints: Hints) -> None:
         try:
             while True:
                 for payload in await life.wait_notifies():
                     kind, _, instance = payload.partition(":")
                     if kind == "w":
                         self._claims.wake()
-                    elif kind == "s" and not holding.poke(instance) and not self._alone:
-                        nursery.start_soon(self._claim_signalled, instance)
-                    elif kind == "c":
-                        holding.cancel(instance)
-                    elif kind == "p":
-                        holding.pause(instance)
+                    elif kind == "s":
+                        hints.signalled(instance)
+                    elif kind in ("c", "p"):
+                        hints.changed(instance)
         except ConnectionLost as error:
             self._lose_life(error.message)
 

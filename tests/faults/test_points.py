@@ -62,7 +62,7 @@ _PASSED_BY_ALL = (
 )  # fmt: skip
 # after the worker was killed, or its claim's reply lost, something else happens first
 _ONLY_AFTER_A_FAULT = ("takeover", "forget", "reclaim")
-_ELSEWHERE = ("alone",)  # test_alone.py
+_ELSEWHERE = ("alone", "still")  # test_alone.py; asked only when somebody notifies
 
 
 @pytest.fixture(scope="module")

@@ -177,6 +177,13 @@ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_s
         i.ending
 $$;
 
+-- Of these instances the ones that are still held by these tokens, and whether they are paused.
+CREATE FUNCTION df._still_1(p_instances text[], p_tokens uuid[]) RETURNS TABLE (id text, paused boolean)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+    SELECT i.id, i.paused IS NOT NULL FROM unnest(p_instances, p_tokens) AS h (id, token)
+    JOIN df._instances i ON i.id = h.id AND i.token = h.token
+$$;
+
 -- What a dead worker held becomes claimable; its tokens are void from then on.
 CREATE FUNCTION df._takeover_1(p_dead uuid, p_room integer) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
