@@ -67,7 +67,15 @@ async def run_alone(
     except ServerError as error:
         raise lost_hold(error) or error from None
     passed("alone.before")
-    answer = await connection.script(ready.plain)
+    try:
+        answer = await connection.script(ready.plain)
+    except ServerError as error:  # what it had committed stays, so it is not run again
+        raise StepFailure(
+            StepError(
+                error.message, error.code, error.detail, error.hint, error.context or None,
+                action.key.node,
+            )
+        ) from None  # fmt: skip
     passed("alone.after")
     result = StepResult('{"rows":[],"row_count":0}')
     if answer.columns():  # CALL gives the values of its OUT parameters

@@ -106,8 +106,11 @@ def _names(text: str | None) -> dict[str, StepResult] | None:
 def time_of(text: str | None) -> datetime | None:
     if text is None or text == "infinity":
         return None
-    return datetime.fromisoformat(text)
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:  # of a year that has more than four digits: as good as never
+        return None
 
 
 def interval_text(delay: timedelta | None) -> str | None:
-    return None if delay is None else f"{delay.total_seconds()} seconds"
+    return None if delay is None else f"{delay.total_seconds():.6f} seconds"

@@ -9,6 +9,7 @@ What a failure means:
     refused by df._finish_1 (WF00x)    nothing was kept, look again           -> LostHold
     lock, timeout, full disk in finish nothing was kept, run it again         -> later
     40001, 40P01                       nothing was kept, run it again         -> here, bounded
+    what a foreign setting may cause   nothing was kept, clean and run again   -> here, once
     a type that has changed (WF004)    nothing was kept, ask and run again    -> here, once
     25001, 2D000                       it must not be in a transaction       -> alone, at least once
     connection lost                    whether it committed is not known      -> ConnectionLost
@@ -19,6 +20,7 @@ A step may raise any of these SQLSTATEs itself, so ours count only where they co
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -30,6 +32,7 @@ from durproxy.engine.connection import Connection, ServerError
 from durproxy.engine.core.actions import EndsInstance, RunStep
 from durproxy.engine.core.states import StepError, StepResult
 from durproxy.engine.encoding import frames_literals
+from durproxy.engine.pools import CLEAN
 from durproxy.engine.rows import decision_values, types_json
 from durproxy.engine.session import UNKNOWN, is_foreign
 from durproxy.engine.step_text import ReadyStep, Shapes, StepFailure, prepare_step
@@ -49,6 +52,10 @@ _OTHER_TYPE = "42804"
 _OTHER_FORM_REFUSED = frozenset(("0A000", "42601"))
 _STALE = frozenset(("WF004", _OTHER_TYPE, "42P10"))
 _TOO_MUCH = "54000"  # program limit exceeded
+# what a setting that another instance left can do before the statement cleans the session: a
+# read-only transaction, a statement timeout, array_nulls where the parameters are read
+_BEFORE_CLEANING = frozenset(("25006", "57014", "22P02"))
+_OURS = re.compile(r"(?<![\w.])(?:df\.)?(?P<name>_run_received_1|_runs?_1|_finish_1|_receive_1)\(")
 _ATTEMPTS = 10
 
 
@@ -80,8 +87,10 @@ async def run_step(
     ready: ReadyStep | None = None
     stale: ServerError | None = None
     attempt = 0
+    foreign = True
     while True:
         attempt += 1
+        foreign = foreign and is_foreign(connection, claim)
         try:
             if met is not None and attempt == 1:
                 ready = met.ready
@@ -90,6 +99,11 @@ async def run_step(
             return await (attempt_once or _attempt)(connection, claim, action, ready)
         except ServerError as error:
             raise_if_refused(error)
+            if error.code in _BEFORE_CLEANING and foreign and attempt_once is None:
+                foreign = False
+                await connection.run(CLEAN)
+                connection.session_of = None
+                continue
             if ready is not None and error.code in _STALE and stale is None:
                 stale = error
                 if _asks_again(shapes, ready, error):
@@ -171,11 +185,14 @@ def _is_from_finish(error: ServerError) -> bool:
     in it are never translated.
     """
     outermost = error.context.rpartition("\n")[2]
-    if "_run_received_1" in outermost:
-        return "PERFORM" in outermost
-    if "_run_1" in outermost or "_runs_1" in outermost:
-        return "EXECUTE" not in outermost and "COMMIT" not in outermost
-    return "_finish_1" in outermost or "_receive_1" in outermost
+    match _OURS.search(outermost):
+        case None:
+            return False
+        case found if found["name"] == "_run_received_1":
+            return "PERFORM" in outermost
+        case found if found["name"] in ("_run_1", "_runs_1"):
+            return "EXECUTE" not in outermost and "COMMIT" not in outermost
+    return True
 
 
 def _is_beyond_memory(error: ServerError, ready: ReadyStep | None) -> bool:

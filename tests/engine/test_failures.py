@@ -257,6 +257,13 @@ def test_a_deadline_passes_at_the_server_and_says_how_long_it_was(bench: Bench) 
     assert error["node"] == 1
 
 
+def test_a_deadline_and_a_pause_of_microseconds(bench: Bench) -> None:
+    status, _, error = bench.run("df.timeout('SELECT pg_sleep(600)', '50 us')")
+    assert (status, error["sqlstate"]) == ("failed", "57014")
+    status, _, error = bench.run("df.retry('SELECT 1/0', 2, '50 us', retry_on => '{22012}')")
+    assert (status, error["sqlstate"]) == ("failed", "22012")
+
+
 def test_a_deadline_that_does_not_pass_changes_nothing(bench: Bench) -> None:
     status, result, _ = bench.run(
         f"df.timeout(df.sleep(0) ~> {note('a')} ~> 'SELECT 7 AS n', '1 h')"

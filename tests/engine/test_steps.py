@@ -403,15 +403,46 @@ def test_a_step_cannot_forge_what_the_engine_says_to_itself(
             assert (failed.sqlstate, failed.error["message"]) == (code, "forged")
 
 
-def test_a_result_column_that_is_a_domain_in_a_changing_with_says_what_is_wrong(
-    visitor: Visitor,
-) -> None:
-    failed = run(
+def test_a_result_column_that_is_a_domain_in_a_changing_with(visitor: Visitor) -> None:
+    ended = run(
         visitor,
         "CREATE DOMAIN small AS int; CREATE TABLE t (a small)",
         "WITH x AS (INSERT INTO t VALUES (1) RETURNING a) SELECT a FROM x",
     )
-    assert failed.sqlstate == "42804"
+    assert ended.text == '{"rows":[{"a":1}],"row_count":1}'
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "SET default_transaction_read_only = on",
+        "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY",
+        "SET statement_timeout = 1",
+        "SET array_nulls = off",
+    ],
+)
+def test_a_setting_that_works_before_a_statement_does_is_not_found_by_another_instance(
+    visitor: Visitor, setting: str
+) -> None:
+    run(visitor, "CREATE TABLE t (a int)", "SELECT 1")
+    for _ in range(3):
+        assert run(visitor, setting).status == "completed"
+        ended = run(visitor, "INSERT INTO t VALUES (1) RETURNING pg_sleep(0.01)::text")
+        assert ended.status == "completed", ended
+        ended = run(visitor, "INSERT INTO t VALUES (2)", "INSERT INTO t VALUES (3)")
+        assert ended.status == "completed", ended
+
+
+def test_a_procedure_that_commits_and_then_fails_runs_once(visitor: Visitor) -> None:
+    failed = run(
+        visitor,
+        "CREATE TABLE bills (n int); CREATE PROCEDURE bill() LANGUAGE plpgsql AS $$ BEGIN"
+        " INSERT INTO bills VALUES (1); COMMIT;"
+        " RAISE EXCEPTION 'deadlock' USING ERRCODE = '40P01'; END $$",
+        "CALL bill()",
+    )
+    assert failed.sqlstate == "40P01"
+    assert run(visitor, "SELECT count(*) FROM bills").value == 1
 
 
 # --- conflicts ---

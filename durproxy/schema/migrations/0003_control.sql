@@ -81,6 +81,8 @@ BEGIN
             HINT = 'A key has 1 to 500 characters.';
     ELSIF NOT isfinite(NEW.start_at) THEN
         RAISE EXCEPTION 'start_at must be finite, got "%"', NEW.start_at USING ERRCODE = '22023';
+    ELSIF NEW.start_at >= '9999-01-01' THEN
+        RAISE EXCEPTION 'start_at must be before the year 9999, got "%"', NEW.start_at USING ERRCODE = '22008';
     END IF;
     NEW.ready_at := greatest(NEW.start_at, df._clock());
     IF NOT df._is_plain_graph(NEW.graph) THEN

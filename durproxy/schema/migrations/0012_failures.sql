@@ -21,6 +21,8 @@ LANGUAGE plpgsql IMMUTABLE AS $$
 BEGIN
     IF p_interval IS NULL THEN
         RETURN 'null';
+    ELSIF NOT pg_catalog.isfinite(p_interval) THEN
+        RAISE EXCEPTION 'interval must be finite, got "%"', p_interval USING ERRCODE = '22008';
     ELSIF p_interval OPERATOR(pg_catalog.>) interval '1000 years' THEN
         RAISE EXCEPTION 'interval "%" is longer than 1000 years', df._duration(p_interval) USING ERRCODE = '22008';
     END IF;
