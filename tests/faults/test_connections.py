@@ -135,10 +135,10 @@ def stopped(pid: int) -> Iterator[None]:
 def test_an_engine_that_stood_still_beyond_its_lease_does_nothing_twice(
     serve_with: ServeWith,
 ) -> None:
-    serve = serve_with(engines=2, lease=1.0)
+    serve = serve_with(engines=2, lease=1.0, max_held=20)
     with serve.connect() as session:
         load = Load(session, workflows=60, steps=8)
-        wait_until(lambda: _count(session) > 20, "it has begun")
+        wait_until(lambda: _held(session) == 2, "both hold something")
         with stopped(serve.engine_pids()[0]):
             serve.wait_log("engine.taken_over", timeout=20)
             wait_until(load.is_completed, "the other one does it all", 30)

@@ -211,7 +211,7 @@ def test_disabled(serve_with: ServeWith, web: Web) -> None:
 
 
 def test_a_list_of_hosts(serve_with: ServeWith, web: Web) -> None:
-    serve = serve_with(http_allow_private=True, http_allowed_hosts='["localhost"]')
+    serve = serve_with(http_allow_private=True, http_allowed_hosts="localhost")
     with serve.connect() as owner:
         assert result(owner, f"df.http('http://localhost:{web.port}/echo')")["ok"]
         error, _ = failure(owner, f"df.http('{web.url}/echo')")

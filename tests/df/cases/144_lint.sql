@@ -17,6 +17,11 @@ SELECT code, node FROM df.lint(df.sql('VACUUM t'));
 SELECT df.start((df.wait_for_signal('x') |=> 'x') & (df.wait_for_signal('y') |=> 'x')) AS id \gset
 SELECT code, node, message FROM df.lint(:'id');
 --> name-bound-twice|00000001|two branches bind "x"
+DO $$ BEGIN
+    WHILE (SELECT count(*) FROM df.waiting WHERE waits_for = 'signal') < 2 LOOP
+        PERFORM pg_sleep(0.01);
+    END LOOP;
+END $$;
 SELECT df.explain(:'id', true);
 --> Instance: :id
 --> Status:   ⏳ Running

@@ -44,8 +44,8 @@ SELECT df.explain(:'again');
 -->      = {"rows":[{"ten":2}],"row_count":1}
 --> → SQL: SELECT $a AS a, $b AS b ✓
 SELECT id FROM df.nodes WHERE instance_id = :'again' AND query LIKE 'SELECT 10%' \gset
-SELECT df.rerun(:'again', '00000004') AS third \gset
 UPDATE broken SET x = 2;
+SELECT df.rerun(:'again', '00000004') AS third \gset
 SELECT df.await_instance(:'third'), df.result(:'third');
 --> completed|{"rows":[{"a":1,"b":5}],"row_count":1}
 
