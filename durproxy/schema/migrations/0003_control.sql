@@ -339,10 +339,16 @@ BEGIN
 END $$;
 
 CREATE FUNCTION df._timed_out(p_instance text, p_seconds integer, p_status text) RETURNS text
-LANGUAGE plpgsql IMMUTABLE AS $$
+LANGUAGE plpgsql AS $$
+DECLARE
+    v_held_up pg_catalog.text := (
+        SELECT pg_catalog.string_agg(pg_catalog.concat(CASE w.waits_for WHEN 'resume' THEN 'paused: ' END, w.detail), '; ')
+        FROM df.waiting w
+        WHERE w.instance_id OPERATOR(pg_catalog.=) p_instance
+          AND w.waits_for OPERATOR(pg_catalog.=) ANY (ARRAY['resume', 'another try', 'worker', 'lock']));
 BEGIN
     RAISE EXCEPTION 'timed out after % s waiting for instance "%"', p_seconds, p_instance USING ERRCODE = 'WF010',
-        DETAIL = pg_catalog.format('It is %s.', p_status),
+        DETAIL = pg_catalog.concat('It is ', p_status, '.', ' It is held up: ' OPERATOR(pg_catalog.||) NULLIF(v_held_up, '') OPERATOR(pg_catalog.||) '.'),
         HINT = 'It goes on: wait again, or look at df.explain() for what it waits for.';
 END $$;
 

@@ -234,14 +234,20 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_own   df._own_listed;
     v_nodes df._seen[];
+    v_start timestamptz;
+    v_rerun text;
 BEGIN
     SELECT l.* INTO v_own FROM df._own_listed l WHERE l.id = p_instance;
     IF NOT FOUND THEN
         RETURN format('Instance ''%s'' not found', p_instance);
     END IF;
     SELECT array_agg(n.seen ORDER BY (n.seen).node) INTO v_nodes FROM df._own_nodes n WHERE n.instance_id = p_instance;
+    SELECT CASE WHEN o.status = 'pending' AND o.start_at > df._clock() THEN o.start_at END, o.rerun_of
+    INTO v_start, v_rerun FROM df._own o WHERE o.id = p_instance;
     RETURN concat('Instance: ', v_own.id, ' (' || v_own.label || ')', E'\n',
         'Status:   ', df._marker(v_own.status), ' ', initcap(v_own.status), E'\n',
+        'Starts:   ' || df._shown_time(v_start) || E'\n',
+        'Rerun of: ' || v_rerun || E'\n',
         'Ending:   cancelled (' || v_own.ending || E'), once its cleanups and undos are done\n',
         'Held up:  ' || v_own.held_up || E'\n',
         'Database: ' || v_own.database || ' (each step ' || df._guarantee(v_own.database) || E')\n',
@@ -275,6 +281,10 @@ BEGIN
         RAISE EXCEPTION 'dry run' USING ERRCODE = 'WF011';
     EXCEPTION WHEN SQLSTATE 'WF011' THEN
         RETURN v_text;
+    WHEN syntax_error THEN
+        -- said without what stands around it here
+        EXECUTE 'SELECT ' OPERATOR(pg_catalog.||) p_expression;
+        RAISE;
     END;
 END $$;
 

@@ -23,7 +23,7 @@ CREATE FUNCTION df._do_pause(p_who regrole, p_instance text, p_reason text) RETU
 LANGUAGE plpgsql AS $$
 BEGIN
     UPDATE df._instances i
-    SET paused = coalesce(i.paused, p_reason), ready_at = NULL,
+    SET paused = CASE WHEN starts_with(i.paused, 'set aside:') THEN i.paused ELSE p_reason END, ready_at = NULL,
         updated_at = CASE WHEN i.paused IS NULL THEN clock_timestamp() ELSE i.updated_at END
     WHERE i.id = p_instance AND i.submitted_by = p_who AND i.status IN ('pending', 'running');
     IF NOT FOUND THEN
@@ -56,7 +56,10 @@ CREATE FUNCTION df.pause(instance_id text, reason text DEFAULT 'Paused by user')
 LANGUAGE plpgsql STRICT AS $$
 BEGIN
     INSERT INTO df._commands (verb, instance_id, payload) VALUES ('pause', pause.instance_id, reason);
-    RETURN pg_catalog.format('Instance %s paused: %s', instance_id, reason);
+    -- the reason that is kept: why it was set aside stays
+    RETURN pg_catalog.format('Instance %s paused: %s', instance_id, (
+        SELECT w.detail FROM df.waiting w
+        WHERE w.instance_id OPERATOR(pg_catalog.=) pause.instance_id AND w.waits_for OPERATOR(pg_catalog.=) 'resume'));
 END $$;
 
 CREATE FUNCTION df.resume(instance_id text) RETURNS text

@@ -28,7 +28,7 @@ CREATE VIEW df.schedules WITH (security_barrier) AS
     SELECT s.name, s.cron, s.tz, s.overlap, s.instance_id, i.status, i.paused,
         (SELECT c.due FROM df._checkpoints c
          WHERE c.instance_id = s.instance_id AND c.kind = 'WAIT_SCHEDULE' AND c.status = 'o') AS next_at,
-        s.last_instance, s.last_at, s.created_at
+        s.last_instance, s.last_at, s.created_at, df._written(df._nodes_of(s.graph::text)) AS workflow
     FROM df._schedules s
     LEFT JOIN df._instances i ON i.id = s.instance_id
     WHERE s.owner = quote_ident(current_user)::regrole;

@@ -108,7 +108,7 @@ SELECT df.explain('{"node_type":"SIGNAL","query":"go"}');
 SELECT df.explain($$ df.sleep(-1) $$);
 --> Invalid durable function graph: sleep duration must be non-negative, got -1
 SELECT df.explain($$ 'a' ~> $$);
---> Invalid durable function graph: syntax error at or near ")"
+--> Invalid durable function graph: syntax error at end of input
 SELECT df.explain($$ df.seq(NULL, 'a') $$);
 --> Invalid durable function graph: the expression is null
 SELECT df.explain(NULL) IS NULL;
@@ -120,3 +120,26 @@ SELECT df.explain($$ df.start('SELECT 1') $$) IS NULL, count(*) FILTER (WHERE la
 \as other
 SELECT df.explain(:'id');
 --> Instance ':id' not found
+
+-- of what begins later; of a rerun; of text that is no expression
+SELECT df.start('SELECT 1', start_at => '2100-01-01 12:00+00') AS later \gset
+SELECT df.explain(:'later');
+--> Instance: :later
+--> Status:   ○ Pending
+--> Starts:   2100-01-01 12:00:00Z
+-->
+--> SQL: SELECT 1 ○
+SELECT df.start('SELECT 1') AS first \gset
+SELECT df.await_instance(:'first');
+--> completed
+SELECT df.rerun(:'first') AS again \gset
+SELECT df.await_instance(:'again');
+--> completed
+SELECT split_part(df.explain(:'again'), E'\n', 3) = 'Rerun of: ' || :'first' AS told;
+--> t
+SELECT df.explain($$ 'SELECT 1' ~> $$);
+--> Invalid durable function graph: syntax error at end of input
+SELECT df.explain($$ 'SELECT 1 $$);
+--> Invalid durable function graph: unterminated quoted string at or near "'SELECT 1"
+SELECT df.explain($$ ('SELECT 1' ~> 'SELECT 2' $$);
+--> Invalid durable function graph: syntax error at end of input

@@ -40,13 +40,13 @@ SELECT count(*) FROM df.waiting;
 --> 0
 \as me
 
--- a reason; the first one stays; resuming what is not paused does nothing
+-- a reason; the last one stays; resuming what is not paused does nothing
 SELECT df.pause(:'mine', 'until Monday');
 --> Instance :mine paused: until Monday
 SELECT df.pause(:'mine', 'again');
 --> Instance :mine paused: again
 SELECT detail FROM df.waiting WHERE instance_id = :'mine' AND waits_for = 'resume';
---> until Monday
+--> again
 SELECT df.resume(:'mine');
 --> Instance :mine resumed
 SELECT df.resume(:'mine');

@@ -8,6 +8,8 @@ SELECT df.explain(:'id') LIKE '%WAIT SCHEDULE 0 3 * * *%' AS told;
 SELECT df.schedule('nightly', '30 2 * * *', 'SELECT 3', 'Europe/Berlin', overlap => 'queue') AS again \gset
 SELECT df.status(:'id'), name, cron, tz, overlap, instance_id = :'again' FROM df.schedules;
 --> cancelled|nightly|30 2 * * *|Europe/Berlin|queue|t
+SELECT workflow FROM df.schedules;
+--> 'SELECT 3'
 
 -- transactional
 BEGIN;
