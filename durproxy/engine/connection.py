@@ -195,7 +195,7 @@ class Connection:
                 # a step's DEALLOCATE ALL took ours too; one that runs has a context
                 if is_new or error.code != _NO_SUCH_STATEMENT or error.context:
                     raise
-                self._prepared.clear()
+                self._prepared.discard(key)
 
     async def script(self, sql: str) -> Result:
         """Statements without parameters, as a simple query; the last one's result."""

@@ -435,7 +435,9 @@ LANGUAGE plpgsql STRICT AS $$
 DECLARE
     v_explained pg_catalog.text := df.explain(input);
 BEGIN
-    IF parenthesised AND pg_catalog.strpos(v_explained, E'\nReads: ') OPERATOR(pg_catalog.=) 0 THEN
+    IF parenthesised AND pg_catalog.strpos(v_explained, E'\nReads: ') OPERATOR(pg_catalog.=) 0
+        AND v_explained OPERATOR(pg_catalog.!~) '^(Invalid durable function graph: |Instance ''.*'' not found$)'
+    THEN
         v_explained := pg_catalog.concat(v_explained, E'\nReads: ',
             df._written(df._nodes_of(df._graph_of(pg_catalog.btrim(input, E' \t\r\n;')))));
     END IF;

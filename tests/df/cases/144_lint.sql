@@ -50,3 +50,8 @@ SELECT df.explain(df.retry('a' ~> 'b', 5, retry_on => '{40}') |=> 'x', true);
 --> Reads: df.retry('a' ~> 'b', max_attempts => 5, retry_on => '{40}') |=> 'x'
 SELECT df.explain('SELECT 1', false);
 --> SQL: SELECT 1
+-- what is wrong is told, not raised
+SELECT df.explain($$ df.loop('a') ~> 'b' & df.break() $$, true) LIKE 'Invalid durable function graph: %';
+--> t
+SELECT df.explain('ffffffff', true);
+--> Instance 'ffffffff' not found
