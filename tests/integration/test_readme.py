@@ -17,7 +17,7 @@ def test_workflow_example_runs_as_written(visitor: Visitor) -> None:
     shown = r"^SELECT df\.(?:await_instance|result).*?-- (.*)$"
     for promised in re.findall(shown, example, re.MULTILINE):
         assert promised in printed
-    assert visitor.psql("SELECT string_agg(event, ', ' ORDER BY event) FROM events") == (
+    assert visitor.psql("SELECT string_agg(event, ', ' ORDER BY event) FROM notes") == (
         "card charged, gift wrapped, stock reserved"
     )
 
