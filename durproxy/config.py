@@ -7,6 +7,7 @@ of the file that is no setting: a name with a slip in it would otherwise do noth
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import tempfile
@@ -79,11 +80,20 @@ def _checked_conninfo(text: str) -> str:
     return text
 
 
-def _hosts(value: object) -> object:
-    """In the environment: names with commas between them."""
+def _names(value: object) -> object:
+    """In the environment and in options: names with commas between them, or a JSON list."""
     if not isinstance(value, str):
         return value
+    if value.startswith("["):
+        return _listed(value)
     return tuple(name.strip() for name in value.split(",") if name.strip())
+
+
+def _listed(text: str) -> object:
+    try:
+        return json.loads(text)
+    except ValueError:
+        raise ValueError("must be names with commas between them") from None
 
 
 class Settings(BaseSettings):
@@ -119,7 +129,7 @@ class Settings(BaseSettings):
     http_enabled: bool = True
     http_allow_private: bool = False  # also to this machine and its networks
     # names, or *.name; none: any host
-    http_allowed_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_hosts)] = ()
+    http_allowed_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)] = ()
     http_max_response_bytes: int = Field(default=10_000_000, ge=1)
     http_max_timeout: float = Field(default=300.0, gt=0)  # seconds, whatever the step asks for
     http_concurrency: int = Field(default=20, ge=1)  # calls of one engine at a time
@@ -134,7 +144,8 @@ class Settings(BaseSettings):
     tls_client_ca: Path | None = None  # clients need a certificate that this one has signed
     tls_min_version: Literal["TLSv1.2", "TLSv1.3"] = "TLSv1.2"
     auth_file: Path | None = None  # passwords, for logins that cannot pass through
-    admin_users: tuple[str, ...] | None = None  # roles that may use the console, if there is one
+    # roles that may use the console, if there is one
+    admin_users: Annotated[tuple[str, ...] | None, NoDecode, BeforeValidator(_names)] = None
     max_connections: int = Field(default=0, ge=0)  # of clients to one proxy; 0: no limit
     max_role_connections: int = Field(default=0, ge=0)  # as one role
     drain_timeout: float = Field(default=30.0, ge=0)  # seconds from SIGTERM

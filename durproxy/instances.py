@@ -34,6 +34,8 @@ Status = Literal["pending", "running", "completed", "failed", "cancelled"]
 InstanceId = Annotated[str, typer.Argument(metavar="ID", help="As df.start gave it.")]
 
 _WIDTH_WITHOUT_TERMINAL = 240  # a pipe has no width to wrap at
+# how df.explain says that there is nothing to explain
+_NOT_EXPLAINED = ("Invalid durable function graph: ", "Instance '")
 _STATUS_STYLE = {
     "pending": "dim",
     "running": "yellow",
@@ -123,7 +125,10 @@ def explain(
     config: Config = None,
 ) -> None:
     """Print a workflow as a tree with the state of each step, or what an expression would do."""
-    typer.echo(_value(upstream, config, "SELECT df.explain(%s) AS value", what))
+    value = _value(upstream, config, "SELECT df.explain(%s) AS value", what) or ""
+    if value.startswith(_NOT_EXPLAINED):
+        raise DurproxyError(value[0].lower() + value[1:])
+    typer.echo(value)
 
 
 def cancel(
@@ -143,7 +148,7 @@ def cancel(
 def signal(
     instance: InstanceId,
     name: Annotated[str, typer.Argument(help="What df.wait_for_signal waits for.")],
-    data: Annotated[str, typer.Option(help="JSON for the waiting step.")] = "{}",
+    data: Annotated[str, typer.Option(help="JSON, else a string.")] = "{}",
     upstream: Upstream = None,
     config: Config = None,
 ) -> None:

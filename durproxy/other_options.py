@@ -11,7 +11,7 @@ _NAMES = {option_name(field): field for field in Settings.model_fields}
 
 
 def parse_others(arguments: Sequence[str]) -> dict[str, object]:
-    """Settings as ``--name value`` or ``--name=value``; commas stand between a list's values."""
+    """Settings as ``--name value`` or ``--name=value``, as text."""
     found: dict[str, object] = {}
     rest = iter(arguments)
     for argument in rest:
@@ -19,9 +19,7 @@ def parse_others(arguments: Sequence[str]) -> dict[str, object]:
         field = _NAMES.get(option)
         if field is None:
             raise ConfigurationError(f'unknown option "{option}"')
-        value = text if equals else _next(rest, option)
-        is_list = "tuple" in str(Settings.model_fields[field].annotation)
-        found[field] = tuple(value.split(",")) if is_list else value
+        found[field] = text if equals else _next(rest, option)
     return found
 
 

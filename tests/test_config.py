@@ -132,6 +132,19 @@ def test_what_a_value_must_be_is_said(option: str, value: object, reason: str) -
     )
 
 
+@pytest.mark.parametrize("written", ["ann, ben", '["ann", "ben"]', ["ann", "ben"]])
+def test_roles_are_a_list_however_they_are_written(written: object) -> None:
+    assert load_settings({"upstream": UPSTREAM, "admin_users": written}).admin_users == (
+        "ann",
+        "ben",
+    )
+
+
+def test_a_list_that_cannot_be_is_named() -> None:
+    told = complaint({"upstream": UPSTREAM, "admin_users": '["ann'})
+    assert told.endswith("for option --admin-users: must be names with commas between them")
+
+
 def test_hosts_are_a_list_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DURPROXY_HTTP_ALLOWED_HOSTS", "a.example, *.b.example")
     settings = load_settings({"upstream": UPSTREAM})

@@ -28,8 +28,18 @@ _NAT64 = IPv6Network("64:ff9b::/96")
 _NUMERIC = re.compile(r"(?:^|\.)(?:[0-9]+|0x[0-9a-f]*)\.?$", re.IGNORECASE)
 
 
+_BARE_HINT = (
+    "A name may lead there; addresses themselves need the setting http_allowed_hosts, which names"
+    " each, or http_allow_private."
+)
+
+
 class EgressRefused(Exception):
-    """The policy does not let the request go there."""
+    """The policy does not let the request go there. `hint`: what setting would."""
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.hint = hint
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +67,7 @@ class EgressPolicy:
         if self.allowed_hosts and not listed:
             raise EgressRefused(f'host "{host}" is not in the allowed hosts')
         if is_bare_ip(host) and not (listed or self.allow_private):
-            raise EgressRefused(f'host "{host}" is a bare IP address')
+            raise EgressRefused(f'host "{host}" is a bare IP address', _BARE_HINT)
 
     def check_address(self, host: str, address: str) -> None:
         """Raises EgressRefused when `host` led to an address that no request may reach."""

@@ -81,7 +81,7 @@ async def exchange(
         try:
             return await _exchange(request, policy, limits, context)
         except EgressRefused as refusal:
-            raise ExchangeFailure(str(refusal), "WF023") from None
+            raise ExchangeFailure(str(refusal), "WF023", refusal.hint) from None
         except TooMuch:
             raise _too_large(limits) from None
         except (httpx.InvalidURL, UnicodeError) as error:

@@ -79,7 +79,8 @@ class HttpSteps:
             request = await self._permitted(claim, action)
             answer, duration = await self._answered(request)
         except EgressRefused as refusal:
-            raise StepFailure(StepError(str(refusal), "WF023", node=node)) from None
+            error = StepError(str(refusal), "WF023", hint=refusal.hint, node=node)
+            raise StepFailure(error) from None
         except ReferenceFailure as failure:
             raise StepFailure(failure.as_step_error(node)) from None
         except ExchangeFailure as failure:

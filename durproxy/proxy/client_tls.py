@@ -54,6 +54,11 @@ def load_client_tls(settings: Settings) -> ClientTls | None:
     try:
         context.load_cert_chain(settings.tls_cert, key, password=_no_password)
     except (OSError, ValueError) as error:
+        if settings.tls_key is None and _lacks_key(settings.tls_cert):
+            raise ConfigurationError(
+                f'"{key}" of option --tls-cert holds no private key',
+                hint="Give the file that holds it with option --tls-key.",
+            ) from None
         raise _unusable("tls_cert" if key == settings.tls_cert else "tls_key", key, error) from None
     if settings.tls_client_ca is not None:
         try:
@@ -68,6 +73,14 @@ def _first_certificate(path: Path) -> bytes:
     text = path.read_text()
     begin, end = text.index(ssl.PEM_HEADER), text.index(ssl.PEM_FOOTER)
     return ssl.PEM_cert_to_DER_cert(text[begin : end + len(ssl.PEM_FOOTER)])
+
+
+def _lacks_key(path: Path) -> bool:
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError):
+        return False
+    return ssl.PEM_HEADER in text and "PRIVATE KEY-----" not in text
 
 
 def _no_password() -> str:

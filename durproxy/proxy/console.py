@@ -35,6 +35,7 @@ log = get_logger(__name__)
 
 DATABASE = "durproxy"
 _LONGEST_MESSAGE = 10_000
+_ECHOED = 60  # characters of a statement that is no command
 _READY = backend.ReadyForQuery(backend.IDLE).encode()
 
 _SHOWN = ("clients", "config", "engines", "help", "servers", "stats", "version")
@@ -123,9 +124,13 @@ class Console:
             case "KILL", [pid] if pid.isdigit():
                 if not await self._shell.control.kill_anywhere(int(pid)):
                     raise CommandFailed(f"there is no session of backend {pid}")
+            case "KILL", _:
+                raise CommandFailed(
+                    "KILL needs the pid of a backend", hint="SHOW CLIENTS lists them."
+                )
             case _:
                 raise CommandFailed(
-                    f'not a command of the console: "{" ".join((verb, *operands))}"',
+                    f'not a command of the console: "{_cut(" ".join((verb, *operands)))}"',
                     hint="SHOW HELP lists them.",
                 )
         return encode_complete(verb)
@@ -164,6 +169,10 @@ def _settings(settings: Settings) -> dict[str, object]:
     given = conninfo_to_dict(settings.upstream)
     found["upstream"] = make_conninfo("", **(given | dict.fromkeys(hidden & set(given), "***")))
     return dict(found)
+
+
+def _cut(statement: str) -> str:
+    return statement if len(statement) <= _ECHOED else statement[:_ECHOED] + "..."
 
 
 def _text(value: object) -> str | None:

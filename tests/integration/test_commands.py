@@ -139,6 +139,20 @@ def test_list_in_a_narrow_terminal_keeps_ids_and_statuses(visitor: Visitor) -> N
     assert re.search(rf"^{instance} +y+… +completed ", "\n".join(lines), re.MULTILINE), lines
 
 
+@pytest.mark.parametrize(
+    ("what", "told"),
+    [
+        ("'a' ~>", "invalid durable function graph: syntax error at end of input"),
+        ("df.sleep(-1)", "invalid durable function graph: sleep duration must be non-negative"),
+        ("00000000", "instance '00000000' not found"),
+    ],
+)
+def test_what_cannot_be_explained_is_exit_code_1(home: Database, what: str, told: str) -> None:
+    done = run_durproxy("explain", what, upstream=home.dsn)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert told in done.stderr
+
+
 def test_unknown_instance_is_exit_code_1(visitor: Visitor) -> None:
     for command in (["status"], ["result"]):
         done = run_durproxy(*command, "00000000", upstream=visitor.database.dsn_for(visitor.role))

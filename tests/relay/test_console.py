@@ -76,6 +76,10 @@ def test_what_it_shows(served: Serve, console: Console, administrator: Role) -> 
     assert len(console.run("SHOW help")) > 5
     with pytest.raises(psycopg.OperationalError, match="not a command of the console"):
         console.run("DROP TABLE users")
+    with pytest.raises(psycopg.OperationalError, match=f'"DROP {"x" * 55}\\.\\.\\."'):
+        console.run(f"DROP {'x' * 100}")
+    with pytest.raises(psycopg.OperationalError, match="KILL needs the pid of a backend"):
+        console.run("KILL")
     done = served.home.postgres.psql(console_dsn(served, administrator), "SHOW VERSION")
     assert done.startswith("durproxy ")
 

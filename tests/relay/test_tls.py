@@ -16,6 +16,9 @@ import pytest
 import trustme
 from psycopg import pq
 
+from durproxy.config import load_settings
+from durproxy.errors import ConfigurationError
+from durproxy.proxy.client_tls import load_client_tls
 from durproxy.wire.startup import (
     PROTOCOL_3_0,
     StartupMessage,
@@ -118,6 +121,15 @@ def test_a_client_over_tls_before_a_plain_server(
         assert connection.pgconn.ssl_in_use
         assert connection.execute("SELECT current_user").fetchone() == (role.name,)
         assert not encrypted_by_server(connection)
+
+
+def test_a_certificate_without_its_key_says_which_option_gives_it(certificate: Certificate) -> None:
+    settings = load_settings(
+        {"upstream": "host=x", "tls_cert": certificate.cert}, Path("/dev/null")
+    )
+    with pytest.raises(ConfigurationError, match="of option --tls-cert holds no private key") as it:
+        load_client_tls(settings)
+    assert it.value.hint == "Give the file that holds it with option --tls-key."
 
 
 def test_a_host_that_the_certificate_does_not_name_is_refused_by_the_client(
