@@ -36,7 +36,6 @@ _CLEANING_TIMEOUT = 5.0
 _CANCEL_TIMEOUT = 2.0  # seconds for a cancelled connection's last words
 _TOLD_EVERY = 60.0
 _NO_PASSWORD = "no password supplied"  # noqa: S105  libpq's words
-_PASSFILE = " (the engine takes it from its passfile)"
 
 
 class Pool:
@@ -95,7 +94,7 @@ class Pool:
         except UpstreamUnreachable as error:
             if self._role is None:
                 raise
-            hint = _PASSFILE if _NO_PASSWORD in error.message else ""
+            hint = _looked_for(self._conninfo) if _NO_PASSWORD in error.message else ""
             raise UpstreamUnreachable(
                 f'cannot log in as role "{self._role}": {error.message}{hint}'
             ) from None
@@ -222,5 +221,22 @@ class RolePools:
 
 def _default_user() -> str:
     """Whom libpq logs in as when the DSN names nobody: PGUSER, or the operating system's user."""
-    [user] = [option.val for option in pq.Conninfo.get_defaults() if option.keyword == b"user"]
-    return (user or b"").decode()
+    return _defaults().get("user", "")
+
+
+def _looked_for(conninfo: str) -> str:
+    """Where libpq looks for a password, and under which name of the server."""
+    given = _defaults() | conninfo_to_dict(conninfo)
+    host = str(given.get("host") or given.get("hostaddr") or "localhost")
+    if host.startswith(("/", "@")):
+        host = "localhost"  # as a passfile names the local socket
+    passfile = given.get("passfile") or "~/.pgpass"
+    return f' (the engine found none for {host}:{given["port"]} in its passfile, "{passfile}")'
+
+
+def _defaults() -> dict[str, str]:
+    return {
+        option.keyword.decode(): option.val.decode()
+        for option in pq.Conninfo.get_defaults()
+        if option.val is not None
+    }

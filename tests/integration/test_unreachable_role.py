@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 import psycopg
+import pytest
 
 from tests.fix_serve import Serve
 from tests.waiting import wait_until
@@ -29,9 +30,11 @@ def test_workflows_say_that_nobody_can_log_in_as_their_role(serve: Serve) -> Non
         instances = [instance for (instance,) in started.fetchall()]
         for instance in instances:
             wait_until(partial(says, client, instance, why), "it says why")
-        assert "no password supplied (the engine takes it from its passfile)" in explained(
-            client, instances[0]
-        )
+        assert f":{serve.home.postgres.port} in its passfile" in explained(client, instances[0])
+        with pytest.raises(psycopg.Error) as caught:
+            client.execute("SELECT df.await_instance(%s, 1)", [instances[0]])
+        detail = str(caught.value.diag.message_detail)
+        assert "It is held up: cannot log in as role" in detail
         waiting = "SELECT FROM df.waiting WHERE waits_for = 'another try' AND detail LIKE %s"
         wait_until(
             lambda: client.execute(waiting, ["cannot log in as role %"]).fetchone() is not None,
