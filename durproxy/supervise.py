@@ -176,7 +176,11 @@ def serve(
     """
     configure(settings, "supervisor")
     _raise_descriptor_limit()
-    load(settings)
+    if load(settings).loses_tls:
+        _log.warning(
+            "serve.logins_may_lose_tls",
+            reason="SCRAM cannot pass where both sides have TLS: set auth_file, or tls = require",
+        )
     with closing(Zygote()) as zygote:
         return _serve(settings, on_ready, read_again or (lambda: settings), zygote)
 

@@ -23,6 +23,19 @@ class Loaded:
     client_tls: ClientTls | None
     user_list: UserList
 
+    @property
+    def loses_tls(self) -> bool:
+        """Whether clients that only prefer TLS may end up without it, and not be told.
+
+        SCRAM cannot pass where both sides have TLS, so libpq tries again on a side that has none.
+        """
+        return (
+            self.client_tls is not None
+            and not self.client_tls.required
+            and self.upstream.tls.needed
+            and self.settings.auth_file is None
+        )
+
 
 def load(settings: Settings) -> Loaded:
     """Everything anew; ConfigurationError names the option that is wrong."""

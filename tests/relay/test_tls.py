@@ -19,6 +19,7 @@ from psycopg import pq
 from durproxy.config import load_settings
 from durproxy.errors import ConfigurationError
 from durproxy.proxy.client_tls import load_client_tls
+from durproxy.proxy.loaded import load
 from durproxy.wire.startup import (
     PROTOCOL_3_0,
     StartupMessage,
@@ -130,6 +131,17 @@ def test_a_certificate_without_its_key_says_which_option_gives_it(certificate: C
     with pytest.raises(ConfigurationError, match="of option --tls-cert holds no private key") as it:
         load_client_tls(settings)
     assert it.value.hint == "Give the file that holds it with option --tls-key."
+
+
+@pytest.mark.parametrize(
+    ("sslmode", "tls", "loses"),
+    [("require", "allow", True), ("require", "require", False), ("disable", "allow", False)],
+)
+def test_whether_clients_may_lose_tls_is_known_at_the_start(
+    certificate: Certificate, sslmode: str, tls: str, loses: bool
+) -> None:
+    options = {"upstream": f"host=x sslmode={sslmode}", "tls_cert": certificate.bundle, "tls": tls}
+    assert load(load_settings(options, Path("/dev/null"))).loses_tls is loses
 
 
 def test_a_host_that_the_certificate_does_not_name_is_refused_by_the_client(
