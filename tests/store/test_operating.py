@@ -69,6 +69,17 @@ def test_one_that_is_resumed_while_its_worker_gives_it_back_is_ready_at_once(
     assert worker.claim()
 
 
+def test_why_the_engine_set_it_aside_is_kept(home: Database, user: psycopg.Connection) -> None:
+    instance = value(user, "SELECT df.start('SELECT 1')")
+    with home.connect() as owner:
+        owner.execute(
+            "UPDATE df._instances SET paused = 'set aside: kills', ready_at = NULL WHERE id = %s",
+            [instance],
+        )
+    told = value(user, "SELECT df.pause(%s, 'a look')", [instance])
+    assert told == f"Instance {instance} paused: set aside: kills"
+
+
 def test_a_step_that_began_before_the_pause_finishes(
     arena: Arena, user: psycopg.Connection
 ) -> None:
