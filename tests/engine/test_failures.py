@@ -277,6 +277,22 @@ def test_a_deadline_that_passes_while_nobody_has_the_instance_in_memory(bench: B
     assert (status, error["sqlstate"]) == ("failed", "57014")
 
 
+def test_a_step_that_ends_after_its_deadline_is_late_also_where_nobody_looked(
+    bench: Bench,
+) -> None:
+    bench.shut_gate()
+    instance = bench.start(f"df.timeout({through_gate('late')}, '400 ms')")
+    bench.wait_at_gate()
+    bench.session.execute("SELECT df.pause(%s)", [instance])  # no timer fires while it is paused
+    past = "SELECT clock_timestamp() > created_at + interval '1 s' FROM df.instances WHERE id = %s"
+    wait_until(lambda: bench.value(past, instance), "the deadline has passed")
+    bench.open_gate()
+    wait_until(lambda: not bench.waiting_at_gate(), "the step has gone on")
+    bench.session.execute("SELECT df.resume(%s)", [instance])
+    assert bench.ended(instance) == "failed"
+    assert bench.log() == []
+
+
 def test_an_attempt_that_times_out_is_worth_another(bench: Bench) -> None:
     bench.session.execute("CREATE SEQUENCE tries")
     slow_once = "'SELECT CASE nextval(''tries'') WHEN 1 THEN pg_sleep(600) END'"

@@ -128,6 +128,7 @@ END $$;
 
 -- Any role may call this one: it is the random token of the claim that gives the right.
 -- p_decides: NULL, 'e' the step ends its instance, 'r' it wins the innermost race, p_winner.
+-- What comes after the deadline of a timeout around it is late, whether that was noticed or not.
 -- p_began: when the step began, where that can still be undone: one that began after its instance
 -- was paused is refused (WF005).
 -- lock_timeout: of frames that another branch is about to close while that branch waits for us.
@@ -179,6 +180,7 @@ BEGIN
     FOR k IN 1 .. v_frames LOOP
         PERFORM 1 FROM df._checkpoints f
         WHERE f.instance_id = p_instance AND f.node = p_nodes[k] AND f.path = p_paths[k]
+          AND (f.kind IS DISTINCT FROM 'TIMEOUT' OR f.due > df._clock())
           AND f.status = 'o' AND f.n = p_rounds[k] FOR SHARE;
         IF NOT FOUND THEN
             RAISE EXCEPTION 'the scope of this step has ended' USING ERRCODE = 'WF002';
@@ -189,6 +191,7 @@ BEGIN
         UPDATE df._checkpoints f
         SET status = 'd', result = json_build_object('winner', p_winner), at = clock_timestamp()
         WHERE f.instance_id = p_instance AND f.node = p_nodes[v_frames] AND f.path = p_paths[v_frames]
+          AND (f.kind IS DISTINCT FROM 'TIMEOUT' OR f.due > df._clock())
           AND f.status = 'o' AND f.n = p_rounds[v_frames]
         RETURNING f.last INTO v_last;
         IF NOT FOUND THEN

@@ -83,6 +83,7 @@ BEGIN
     FOR k IN 1 .. coalesce(cardinality(p_nodes), 0) LOOP
         PERFORM 1 FROM df._checkpoints f
         WHERE f.instance_id = p_instance AND f.node = p_nodes[k] AND f.path = p_paths[k]
+          AND (f.kind IS DISTINCT FROM 'TIMEOUT' OR f.due > df._clock())  -- late is late
           AND f.status = 'o' AND f.n = p_rounds[k] FOR SHARE;
         IF NOT FOUND THEN
             RAISE EXCEPTION 'the scope of this step has ended' USING ERRCODE = 'WF002';
