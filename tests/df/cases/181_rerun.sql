@@ -36,6 +36,7 @@ SELECT df.status(:'id');
 SELECT df.explain(:'again');
 --> Instance: :again (division)
 --> Status:   ✓ Completed
+--> Rerun of: :id
 --> Output:   {"rows":[{"a":1,"b":2}],"row_count":1}
 -->
 --> SQL |=> 'a': INSERT INTO done (what) VALUES ('first') RETURNING n ✓
