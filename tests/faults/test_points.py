@@ -72,6 +72,7 @@ def rig(clusters: Clusters) -> Iterator[Rig]:
         http_allow_private=True,
         poll_interval=0.3,
         set_aside_after=1000,
+        drain_timeout=2.0,  # a step of a minute is in it
     )
     with rig.serve.connect() as owner:
         owner.execute("CREATE TABLE effects (workflow int, effect text)")
@@ -116,7 +117,7 @@ def test_a_reply_that_is_lost_after_the_commit_changes_nothing(
 
 
 @pytest.mark.parametrize("call", ["step", "claim", "open", "fire", "take", "end", "release"])
-def test_an_engine_told_to_stop_while_a_call_is_under_way_leaves_at_once(
+def test_an_engine_told_to_stop_while_a_call_is_under_way_changes_nothing(
     rig: Rig, client: psycopg.Connection, web: Web, call: str
 ) -> None:
     before = len(rig.serve.events("child.ended", kind="engine"))

@@ -301,7 +301,7 @@ DRY = {
     "df.break()": "Invalid durable function graph: df.break() is used outside of a loop",
     '{"node_type":"X"}': "Invalid durable function graph: Unknown node_type 'X'",
     "df.sleep(-1)": "Invalid durable function graph: sleep duration must be non-negative, got -1",
-    "'x' ~>": 'Invalid durable function graph: syntax error at end of input',
+    "'x' ~>": "Invalid durable function graph: syntax error at end of input",
     "df.seq(NULL, 'x')": "Invalid durable function graph: the expression is null",
 }
 

@@ -76,7 +76,7 @@ df.finally('SELECT 1/0', 'INSERT INTO log (what) VALUES (''tidy after a failure'
 --> failed: 22012 division by zero
 df.finally('SELECT 1 AS a', 'SELECT 1/0') \run
 --> failed: 22012 division by zero
-df.finally(df.sleep(60), 'INSERT INTO log (what) VALUES (''tidy after the race'')') | 'SELECT ''won'' AS v' \run
+df.finally(df.sleep(60), 'INSERT INTO log (what) VALUES (''tidy after the race'')') | 'SELECT ''won'' AS v FROM pg_sleep(1)' \run
 --> completed: {"rows":[{"v":"won"}],"row_count":1}
 SELECT what FROM log ORDER BY n;
 --> tidy
