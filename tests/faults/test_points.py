@@ -116,6 +116,7 @@ def test_a_reply_that_is_lost_after_the_commit_changes_nothing(
     assert rig.relay.lost == lost + 1
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("call", ["step", "claim", "open", "fire", "take", "end", "release"])
 def test_an_engine_told_to_stop_while_a_call_is_under_way_changes_nothing(
     rig: Rig, client: psycopg.Connection, web: Web, call: str
