@@ -46,6 +46,32 @@ def must_be_alone(error: ServerError, ready: ReadyStep) -> bool:
     return error.code in _NOT_IN_A_TRANSACTION and (is_call or not ready.rows)
 
 
+def refuse_references(action: RunStep, ready: ReadyStep) -> None:
+    """Raise StepFailure for a statement with references: without a transaction it has no values."""
+    if ready.values is not None:
+        message = "a statement that cannot run inside a transaction takes no references"
+        raise StepFailure(StepError(message, "0A000", node=action.key.node))
+
+
+async def run_plain(
+    connection: Connection, claim: Claim, action: RunStep, ready: ReadyStep
+) -> StepResult:
+    """The statement by itself. Raises StepFailure: what it had committed stays, so it runs once."""
+    try:
+        answer = await connection.script(ready.plain)
+    except ServerError as error:
+        raise StepFailure(
+            StepError(
+                error.message, error.code, error.detail, error.hint, error.context or None,
+                action.key.node,
+            )
+        ) from None  # fmt: skip
+    if not answer.columns():
+        return StepResult('{"rows":[],"row_count":0}')
+    # CALL gives the values of its OUT parameters
+    return await run_inner(connection, claim, await ready_row(connection, action, answer))
+
+
 async def run_alone(
     connection: Connection, claim: Claim, action: RunStep, ready: ReadyStep
 ) -> StepResult:
@@ -53,9 +79,7 @@ async def run_alone(
 
     Raises StepFailure, ConnectionLost, and ServerError when it or its outcome is refused.
     """
-    if ready.values is not None:
-        message = "a statement that cannot run inside a transaction takes no references"
-        raise StepFailure(StepError(message, "0A000", node=action.key.node))
+    refuse_references(action, ready)
     await clean_session(connection, claim)
     connection.session_of = UNKNOWN
     key = (str(action.key.node), action.key.path)
@@ -67,19 +91,8 @@ async def run_alone(
     except ServerError as error:
         raise lost_hold(error) or error from None
     passed("alone.before")
-    try:
-        answer = await connection.script(ready.plain)
-    except ServerError as error:  # what it had committed stays, so it is not run again
-        raise StepFailure(
-            StepError(
-                error.message, error.code, error.detail, error.hint, error.context or None,
-                action.key.node,
-            )
-        ) from None  # fmt: skip
+    result = await run_plain(connection, claim, action, ready)
     passed("alone.after")
-    result = StepResult('{"rows":[],"row_count":0}')
-    if answer.columns():  # CALL gives the values of its OUT parameters
-        result = await run_inner(connection, claim, await ready_row(connection, action, answer))
     exact = None if result.exact is None else array_literal(result.exact)
     finish = (*held, *decision_values(action.decides), result.text, types_json(result.types), exact)
     await connection.call("durproxy finish", _FINISH, finish, when_sent("alone"))

@@ -18,7 +18,7 @@ from contextlib import suppress
 
 import trio
 
-from durproxy.engine.alone import must_be_alone
+from durproxy.engine.alone import must_be_alone, refuse_references, run_plain
 from durproxy.engine.claim import Claim
 from durproxy.engine.connection import Connection, ServerError
 from durproxy.engine.core.actions import EndsInstance, RunStep
@@ -34,7 +34,6 @@ from durproxy.engine.step_text import (
     SeveralStatements,
     Shapes,
     StepFailure,
-    ready_row,
 )
 from durproxy.engine.store import Store, lost_hold
 from durproxy.engine.trigger import passed
@@ -59,7 +58,6 @@ _UNDEFINED = "42883"
 _NOT_NOW = frozenset(("55P03", "57014"))  # lock not available, statement timeout
 _FIRST_PAUSE = 0.05  # seconds
 _LONGEST_PAUSE = 2.0
-_NOTHING = '{"rows":[],"row_count":0}'
 
 
 class AwaySteps:
@@ -210,13 +208,8 @@ class AwaySteps:
         self, connection: Connection, action: RunStep, ready: ReadyStep
     ) -> StepResult:
         """What refuses to be in a transaction leaves no receipt either."""
-        if ready.values is not None:
-            message = "a statement that cannot run inside a transaction takes no references"
-            raise StepFailure(StepError(message, "0A000", node=action.key.node))
-        answer = await connection.script(ready.plain)
-        if not answer.columns():
-            return StepResult(_NOTHING)
-        return await run_inner(connection, self._claim, await ready_row(connection, action, answer))
+        refuse_references(action, ready)
+        return await run_plain(connection, self._claim, action, ready)
 
 
 def _received(receipt: str) -> StepResult:
