@@ -32,9 +32,8 @@ from durproxy.engine.connection import Connection, ServerError
 from durproxy.engine.core.actions import EndsInstance, RunStep
 from durproxy.engine.core.states import StepError, StepResult
 from durproxy.engine.encoding import frames_literals
-from durproxy.engine.pools import CLEAN
 from durproxy.engine.rows import decision_values, types_json
-from durproxy.engine.session import UNKNOWN, is_foreign
+from durproxy.engine.session import UNKNOWN, clean_session, is_foreign
 from durproxy.engine.step_text import ReadyStep, Shapes, StepFailure, prepare_step
 from durproxy.engine.store import lost_hold
 from durproxy.engine.trigger import passed
@@ -101,8 +100,7 @@ async def run_step(
             raise_if_refused(error)
             if error.code in _BEFORE_CLEANING and foreign and attempt_once is None:
                 foreign = False
-                await connection.run(CLEAN)
-                connection.session_of = None
+                await clean_session(connection, claim)
                 continue
             if ready is not None and error.code in _STALE and stale is None:
                 stale = error
@@ -185,13 +183,13 @@ def _is_from_finish(error: ServerError) -> bool:
     in it are never translated.
     """
     outermost = error.context.rpartition("\n")[2]
-    match _OURS.search(outermost):
-        case None:
-            return False
-        case found if found["name"] == "_run_received_1":
-            return "PERFORM" in outermost
-        case found if found["name"] in ("_run_1", "_runs_1"):
-            return "EXECUTE" not in outermost and "COMMIT" not in outermost
+    found = _OURS.search(outermost)
+    if found is None:
+        return False
+    if found["name"] == "_run_received_1":
+        return "PERFORM" in outermost
+    if found["name"] in ("_run_1", "_runs_1"):
+        return "EXECUTE" not in outermost and "COMMIT" not in outermost
     return True
 
 
