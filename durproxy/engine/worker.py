@@ -91,9 +91,11 @@ class Worker:
                     self._cut_off,
                 )
                 nursery.start_soon(self._stop_on_signal, holding, nursery)
-                hints = Hints(self._store, holding, None if self._alone else self._claims.claim_one)
-                nursery.start_soon(hints.run)
-                nursery.start_soon(self._listen, life, hints)
+                self._hints = Hints(
+                    self._store, holding, None if self._alone else self._claims.claim_one
+                )
+                nursery.start_soon(self._hints.run)
+                nursery.start_soon(self._listen, life)
                 nursery.start_soon(self._receive, bus)
                 nursery.start_soon(self._claims.run_ticks)
                 nursery.start_soon(self._claims.run)
@@ -127,7 +129,7 @@ class Worker:
 
     # --- what comes in ---
 
-    async def _listen(self, life: Connection, hints: Hints) -> None:
+    async def _listen(self, life: Connection) -> None:
         try:
             while True:
                 for payload in await life.wait_notifies():
@@ -135,9 +137,9 @@ class Worker:
                     if kind == "w":
                         self._claims.wake()
                     elif kind == "s":
-                        hints.signalled(instance)
+                        self._hints.signalled(instance)
                     elif kind in ("c", "p"):
-                        hints.changed(instance)
+                        self._hints.changed(instance)
         except ConnectionLost as error:
             self._lose_life(error.message)
 
@@ -160,12 +162,6 @@ class Worker:
                 case Ended():
                     pass  # meant for proxies
 
-    async def _claim_signalled(self, instance: str) -> None:
-        try:
-            await self._claims.claim_one(instance)
-        except DurproxyError as error:  # the next tick finds it
-            _log.warning("claim.failed", instance=instance, error=error.message)
-
     def _ended(self, announcing: Announcing, instance: str) -> None:
         """An instance has reached its end here."""
         announcing.ended(instance)
@@ -174,8 +170,8 @@ class Worker:
     def _left(self, instance: str, due: datetime | None, signalled: bool) -> None:
         """An instance has left memory: there is room, and it may want to come back."""
         self._claims.left(due)
-        if signalled and not self._alone:
-            self._nursery.start_soon(self._claim_signalled, instance)
+        if signalled:
+            self._hints.signalled(instance)
 
     # --- the end ---
 
