@@ -9,16 +9,12 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import tempfile
-import tomllib
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import psycopg
-from psycopg.conninfo import conninfo_to_dict
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
@@ -28,17 +24,12 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from durproxy.config_file import read_file
+from durproxy.conninfo import checked_conninfo
 from durproxy.errors import ConfigurationError
-
-DEFAULT_FILE = Path("durproxy.toml")
 
 _PREFIX = "DURPROXY_"
 _FOR_TESTS = ("DURPROXY_TEST_", "DURPROXY_TRIGGER", "DURPROXY_RECORD_CASES")
-# what libpq reads as a number only when it connects, and some of it not even then
-_NUMBERS = frozenset((
-    "port", "connect_timeout", "keepalives", "keepalives_idle", "keepalives_interval",
-    "keepalives_count", "tcp_user_timeout",
-))  # fmt: skip
 
 
 def parse_address(text: str) -> tuple[str, int]:
@@ -60,24 +51,6 @@ def _checked_address(text: str) -> str:
 
 def _checked_address_or_off(text: str) -> str:
     return text if text == "off" else _checked_address(text)
-
-
-def _checked_conninfo(text: str) -> str:
-    try:
-        given = conninfo_to_dict(text)
-    except psycopg.ProgrammingError as error:
-        # libpq quotes what it could not read, which may hold the password
-        reason = str(error).strip()
-        if not reason.startswith(("invalid connection option", "invalid URI query parameter")):
-            reason = "must be a postgresql:// URI or name=value pairs"
-        raise ValueError(reason) from None
-    if not text.strip():
-        raise ValueError("must not be empty")
-    for name in _NUMBERS & given.keys():
-        for number in str(given[name]).split(","):
-            if not re.fullmatch(r"\s*-?\d*\s*", number):
-                raise ValueError(f'{name} "{number}" is not a number')
-    return text
 
 
 def _names(value: object) -> object:
@@ -104,7 +77,7 @@ class Settings(BaseSettings):
     )
 
     # the user's Postgres, as libpq takes it: a URI or name=value pairs; may hold a password
-    upstream: Annotated[str, AfterValidator(_checked_conninfo)] = Field(repr=False)
+    upstream: Annotated[str, AfterValidator(checked_conninfo)] = Field(repr=False)
     listen: Annotated[str, AfterValidator(_checked_address)] = "127.0.0.1:6432"
     listen_socket: Path | None = None  # a folder: .s.PGSQL.PORT is made in it
     proxies: int = Field(default=1, ge=1, le=64)
@@ -160,7 +133,7 @@ def option_name(field: str) -> str:
 
 def load_settings(options: Mapping[str, object], config: Path | None = None) -> Settings:
     """The settings of this run; ``options`` are those given on the command line."""
-    in_file = _read_file(config)
+    in_file = read_file(config)
     _refuse_unknown_variables()
 
     class Configured(Settings):
@@ -204,23 +177,6 @@ def _unknown(
         f'unknown setting "{name}" in the {place}',
         hint=f'Perhaps you mean "{shown(close[0])}".' if close else None,
     )
-
-
-def _read_file(config: Path | None) -> dict[str, Any]:
-    path = config or DEFAULT_FILE
-    try:
-        text = path.read_text()
-    except FileNotFoundError:
-        if config is None:
-            return {}
-        raise ConfigurationError(f'file "{config}" of option --config does not exist') from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f'could not read "{path}" of option --config: {error}') from None
-    try:
-        values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigurationError(f'"{path}" is not valid TOML: {error}') from None
-    return {name.replace("-", "_"): value for name, value in values.items()}
 
 
 def _configuration_error(error: ValidationError) -> ConfigurationError:

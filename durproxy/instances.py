@@ -19,8 +19,8 @@ from rich.table import Table
 from rich.text import Text
 
 from durproxy.config import load_settings
+from durproxy.connecting import connect
 from durproxy.errors import ConfigurationError, DurproxyError
-from durproxy.home import connect
 
 Upstream = Annotated[
     str | None,

@@ -8,8 +8,8 @@ import psycopg
 import trio
 
 from durproxy.config import Settings
+from durproxy.connecting import connect
 from durproxy.errors import DurproxyError
-from durproxy.home import connect
 from durproxy.schema.install import installed_version, migrations
 
 _TIMEOUT = 5.0  # seconds: a slower upstream is not ready

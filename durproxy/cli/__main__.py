@@ -1,0 +1,5 @@
+"""``python -m durproxy.cli``."""
+
+from durproxy.cli.application import main
+
+main()

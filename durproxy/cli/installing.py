@@ -1,0 +1,53 @@
+"""The commands that bring the home schema and take it away, and the version."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+import durproxy
+from durproxy.cli.options import Config, Upstream
+
+
+def add_commands(app: typer.Typer) -> None:
+    for command in (init, uninstall, version):
+        app.command()(command)
+
+
+def init(upstream: Upstream = None, config: Config = None) -> None:
+    """Install or upgrade the home schema (schema df) in the database; safe to repeat."""
+    from durproxy.config import load_settings
+    from durproxy.connecting import connect
+    from durproxy.schema.install import install
+
+    settings = load_settings({"upstream": upstream}, config)
+    connect(settings.upstream).close()
+    report = install(settings.upstream)
+    done = f"applied {', '.join(report.applied)}" if report.changed else "nothing to do"
+    typer.echo(f'database "{report.database}": home schema version {report.version}, {done}')
+
+
+def uninstall(
+    upstream: Upstream = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    config: Config = None,
+) -> None:
+    """Drop the home schema with every workflow in it."""
+    from durproxy.config import load_settings
+    from durproxy.connecting import connect
+    from durproxy.schema import install as schema
+
+    settings = load_settings({"upstream": upstream}, config)
+    with connect(settings.upstream) as connection:
+        database = connection.info.dbname
+    if not yes:
+        typer.confirm(f'Drop schema df of database "{database}" with every workflow?', abort=True)
+    dropped = schema.uninstall(settings.upstream)
+    done = "schema df is dropped" if dropped else "nothing to do, there is no home schema"
+    typer.echo(f'database "{database}": {done}')
+
+
+def version() -> None:
+    """Print durproxy's version."""
+    typer.echo(f"durproxy {durproxy.__version__}")
