@@ -61,7 +61,7 @@ SUITES: dict[str, Suite] = {
         Suite(
             "asyncpg",
             "asyncpg==0.32.0",
-            ("asyncpg==0.32.0",),
+            ("asyncpg==0.32.0", "distro"),
             "tests",
             ignored=("test__sourcecode.py", "test__environment.py"),
         ),
