@@ -18,7 +18,6 @@ Invariants:
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Callable
 from datetime import datetime
@@ -101,7 +100,7 @@ class RunningInstance:
         self._happened.set()
 
     def leave(self) -> None:
-        """Give the instance back after the steps in flight; nothing new begins."""
+        """Give the instance back when no step is in flight; nothing new begins, deadlines hold."""
         self._leaving = True
         self._happened.set()
 
@@ -247,12 +246,13 @@ class RunningInstance:
             if self._leaving and not self._tasks:
                 await (self._give_back_now() if self._put_back else self._give_back())
                 return None
-            event = None if self._leaving else await self._waits.try_all()
+            trying = self._waits.try_deadlines if self._leaving else self._waits.try_all
+            event = await trying()
             if event is not None:
                 return event
             if self._events:  # a step has ended while we looked: there is work, do not give back
                 break
-            due = math.inf
+            due = self._waits.seconds_to_deadline()
             if not self._leaving:
                 for look in self._waits.take_looks():
                     self._start_task(look, nursery)

@@ -81,8 +81,11 @@ class Waits:
         return min(dues, default=None)
 
     def seconds_to_next(self) -> float:
-        due = self.next_due()
-        return math.inf if due is None else max(0.001, self._store.clock.seconds_until(due))
+        return self._seconds_until(self.next_due())
+
+    def seconds_to_deadline(self) -> float:
+        """Until the first of those that `try_deadlines` looks at."""
+        return self._seconds_until(min((wait.due for wait in self._deadlines()), default=None))
 
     def take_looks(self) -> list[WaitCondition]:
         """The conditions that are to be asked now; they are not waited for meanwhile."""
@@ -103,6 +106,19 @@ class Waits:
                 if event is not None:
                     return event
         return None
+
+    async def try_deadlines(self) -> Event | None:
+        """The same for what ends steps in flight, and begins nothing."""
+        for wait in self._deadlines():
+            if self._is_over(wait.due) and (event := await self._try_timed(wait)) is not None:
+                return event
+        return None
+
+    def _deadlines(self) -> list[WaitDeadline]:
+        return [wait for wait in self._timed.values() if isinstance(wait, WaitDeadline)]
+
+    def _seconds_until(self, due: datetime | None) -> float:
+        return math.inf if due is None else max(0.001, self._store.clock.seconds_until(due))
 
     def _is_over(self, due: datetime) -> bool:
         return self._store.clock.seconds_until(due) <= 0

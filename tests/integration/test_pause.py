@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+
 import psycopg
 import pytest
 
@@ -86,3 +89,29 @@ def test_nothing_that_begins_after_a_pause_takes_effect(
             "SELECT count(*) FROM (SELECT 1 FROM done GROUP BY instance HAVING count(*) % 3 <> 0)"
         )
         assert value(client, uneven + " u") == 0
+
+
+@pytest.mark.parametrize("how", ["pause", "drain"])
+def test_a_deadline_ends_a_step_in_flight_also_while_its_engine_waits_for_it(
+    serve: Serve, client: psycopg.Connection, how: str
+) -> None:
+    with client:
+        instance = value(
+            client,
+            "SELECT df.start(df.catch(df.timeout('SELECT pg_sleep(60)', '1 s'), 'SELECT 7'))",
+        )
+        sleeping = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
+        wait_until(lambda: value(client, sleeping) == 1, "the step is in flight")
+        if how == "pause":
+            client.execute("SELECT df.pause(%s)", [instance])
+        else:
+            os.kill(serve.engine_pids()[0], signal.SIGTERM)
+            serve.wait_log("engine.draining")
+        wait_until(lambda: value(client, sleeping) == 0, "the step is ended", 10)
+        if how == "pause":
+            wait_until(lambda: value(client, FREE), "the engine gives the instance back")
+            assert value(client, "SELECT df.status(%s)", [instance]) == "running"
+            client.execute("SELECT df.resume(%s)", [instance])
+        else:
+            serve.wait_log("child.ended", kind="engine", exit_code=0)
+        assert value(client, "SELECT df.await_instance(%s, 10)", [instance]) == "completed"
