@@ -139,6 +139,7 @@ class Downward(Flow):
         except ProtocolViolation as error:
             position = self.give_up_reading(error.message)
         self.pass_on(view, position, end, parts, passed)
+        link.heard()
         if ready and link.attentive:
             link.became_ready()
 

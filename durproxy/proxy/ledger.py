@@ -13,6 +13,11 @@ error, with the start of a COPY FROM STDIN.
 Invariants. While nothing was lost, ``expected`` is empty exactly when the server waits for the
 client. What goes wrong errs on the side of an answer too many that is expected: such a session is
 never quiet, so nothing of it is held, and a drain waits for its time to be over.
+
+A Query or FunctionCall in the middle of a group is such a case: whether the server answers it
+depends on what stands before it in the group. So the text of a group that is cut by the end of a
+packet is kept (``opened``) until its Sync, as long as it is short and no reply has come that may be
+one to it; should a call follow, the group is tracked.
 """
 
 from __future__ import annotations
@@ -25,6 +30,7 @@ from durproxy.wire import backend
 from durproxy.wire.frontend import COPY_DONE, COPY_FAIL, SYNC, Query
 
 _COPY_ENDS = frozenset((COPY_DONE, COPY_FAIL))
+_LONGEST_OPENED = 16 * 1024  # bytes of an open group that are kept
 
 
 class Ledger:
@@ -36,6 +42,7 @@ class Ledger:
         "expected",
         "had_copy",
         "mid_group",
+        "opened",
         "simple",
         "skipping",
         "status",
@@ -46,6 +53,7 @@ class Ledger:
         self.status = 0  # of the last ReadyForQuery
         self.expected: deque[int | Unit] = deque()  # what the coming ReadyForQuerys answer
         self.mid_group = False  # messages were sent that no Sync has followed yet
+        self.opened: bytes | None = None  # … these, and none is answered; None: not known
         self.skipping = False  # … one of which has failed
         self.simple = True  # a Sync is just counted: no tracking, no COPY
         self.copying_in = False
@@ -89,6 +97,13 @@ class Ledger:
         elif self.tracking is not None:
             self.tracking.lose_group()
 
+    def packet_ended(self, group: memoryview | None) -> None:
+        """Nothing more has come from the client so far; ``group`` is the open one, if known."""
+        if group is None or len(group) > _LONGEST_OPENED or self.skipping or self.tracking:
+            self.opened = None
+        else:
+            self.opened = bytes(group)
+
     def track(self, group: memoryview | None) -> Tracking:
         """Know names and replies from now on, and from ``group``, the open Sync group so far."""
         if self.tracking is None:
@@ -97,6 +112,11 @@ class Ledger:
         return self.tracking
 
     # -- answered
+
+    def heard(self) -> None:
+        """The server has said something: with nothing else to answer, perhaps to the open group."""
+        if not self.expected:
+            self.opened = None
 
     def unit_in_doubt(self) -> Unit | None:
         """What the server's next reply belongs to, if that is tracked."""

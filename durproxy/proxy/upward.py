@@ -124,7 +124,8 @@ class Upward(Flow):
     def take(self, buffer: bytearray, view: memoryview, end: int) -> None:
         link = self.link
         position = self._skip
-        boundary = -1 if link.mid_group else position  # here a Sync group or a Query may begin
+        # here a Sync group or a Query may begin; -1: before this packet
+        boundary = -1 if link.mid_group else position
         parts: list[memoryview | bytes] = []  # what was replaced, and all before it
         passed = 0  # what stands before this is in the parts
         try:
@@ -152,13 +153,24 @@ class Upward(Flow):
                     if kind == _QUERY:
                         boundary = after
                 else:
-                    link.unit_sent(kind, None if boundary < 0 else view[boundary:position])
+                    link.unit_sent(kind, self._group(view, boundary, position))
                     boundary = after
                 position = after
         except ProtocolViolation as error:
             position = self.give_up_reading(error.message)
         link.mid_group = boundary != position or link.skipping
+        if link.mid_group:
+            link.packet_ended(self._group(view, boundary, min(position, end)))
+        else:
+            link.opened = None
         self.pass_on(view, position, end, parts, passed)
+
+    def _group(self, view: memoryview, boundary: int, position: int) -> memoryview | None:
+        """What came since the last Sync, up to the position; None when that is not known."""
+        if boundary >= 0:
+            return view[boundary:position]
+        opened = self.link.opened
+        return None if opened is None else memoryview(opened + view[:position])
 
     def decide(self, decision: Decision) -> None:
         """The statement that waited can go, and what came behind it."""
@@ -181,11 +193,11 @@ class Upward(Flow):
         body = view[position + HEADER_SIZE : after]
         if kind in _STATEMENTS:
             self._counters.statements_scanned += 1
-            group = None if boundary < 0 else view[boundary:position]
             if link.rewriting and mentions_df(body):
+                group = self._group(view, boundary, position)
                 return self._look_at_statement(kind, body, view[after:end], group)
             if kind == _QUERY:
-                link.call_sent(kind, None, group)
+                link.call_sent(kind, None, self._group(view, boundary, position))
                 return None
         tracking = link.tracking
         if tracking is None:

@@ -54,6 +54,34 @@ def test_a_query_that_fails_itself_in_a_group_is_answered() -> None:
     assert len(ledger.expected) == 2
 
 
+def test_a_query_behind_a_group_that_came_before_it_is_not_answered_if_that_failed() -> None:
+    ledger = Ledger()
+    ledger.packet_ended(memoryview(GROUP))
+    assert ledger.opened is not None
+    ledger.call_sent(Query.kind, None, memoryview(ledger.opened))
+    ledger.unit_sent(SYNC, memoryview(b""))
+    ledger.error_received()
+    answered(ledger)
+    assert not ledger.expected
+
+
+def test_an_open_group_is_forgotten_when_a_reply_may_be_one_to_it() -> None:
+    ledger = Ledger()
+    ledger.unit_sent(SYNC, memoryview(GROUP))
+    ledger.packet_ended(memoryview(GROUP))
+    ledger.heard()
+    assert ledger.opened == GROUP, "that was about the group before"
+    answered(ledger)
+    ledger.heard()
+    assert ledger.opened is None
+
+
+def test_a_long_open_group_is_not_kept() -> None:
+    ledger = Ledger()
+    ledger.packet_ended(memoryview(GROUP * 1000))
+    assert ledger.opened is None
+
+
 def test_calls_after_the_error_was_seen_are_skipped_until_the_sync() -> None:
     ledger = Ledger()
     ledger.mid_group = True  # its messages have passed
