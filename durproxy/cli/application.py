@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from durproxy import instances
-from durproxy.cli import installing, processes
+from durproxy.cli import acting, installing, looking, processes
 
 app = typer.Typer(
     name="durproxy",
@@ -16,7 +15,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for group in (processes, instances, installing):
+for group in (processes, looking, acting, installing):
     group.add_commands(app)
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
 import durproxy
-from durproxy.cli.options import Config, Upstream
+from durproxy.cli.options import Config, Json, Upstream
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -15,8 +16,9 @@ def add_commands(app: typer.Typer) -> None:
         app.command()(command)
 
 
-def init(upstream: Upstream = None, config: Config = None) -> None:
+def init(as_json: Json = False, upstream: Upstream = None, config: Config = None) -> None:
     """Install or upgrade the home schema (schema df) in the database; safe to repeat."""
+    from durproxy.cli.tables import print_json
     from durproxy.config import load_settings
     from durproxy.connecting import connect
     from durproxy.schema.install import install
@@ -24,16 +26,21 @@ def init(upstream: Upstream = None, config: Config = None) -> None:
     settings = load_settings({"upstream": upstream}, config)
     connect(settings.upstream).close()
     report = install(settings.upstream)
+    if as_json:
+        print_json(asdict(report))
+        return
     done = f"applied {', '.join(report.applied)}" if report.changed else "nothing to do"
     typer.echo(f'database "{report.database}": home schema version {report.version}, {done}')
 
 
 def uninstall(
-    upstream: Upstream = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: Json = False,
+    upstream: Upstream = None,
     config: Config = None,
 ) -> None:
     """Drop the home schema with every workflow in it."""
+    from durproxy.cli.tables import print_json
     from durproxy.config import load_settings
     from durproxy.connecting import connect
     from durproxy.schema import install as schema
@@ -44,10 +51,18 @@ def uninstall(
     if not yes:
         typer.confirm(f'Drop schema df of database "{database}" with every workflow?', abort=True)
     dropped = schema.uninstall(settings.upstream)
+    if as_json:
+        print_json({"database": database, "dropped": dropped})
+        return
     done = "schema df is dropped" if dropped else "nothing to do, there is no home schema"
     typer.echo(f'database "{database}": {done}')
 
 
-def version() -> None:
+def version(as_json: Json = False) -> None:
     """Print durproxy's version."""
-    typer.echo(f"durproxy {durproxy.__version__}")
+    if as_json:
+        from durproxy.cli.tables import print_json
+
+        print_json({"version": durproxy.__version__})
+    else:
+        typer.echo(f"durproxy {durproxy.__version__}")

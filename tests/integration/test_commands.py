@@ -144,7 +144,7 @@ def test_list_in_a_narrow_terminal_keeps_ids_and_statuses(visitor: Visitor) -> N
     [
         ("'a' ~>", "invalid durable function graph: syntax error at end of input"),
         ("df.sleep(-1)", "invalid durable function graph: sleep duration must be non-negative"),
-        ("00000000", "instance '00000000' not found"),
+        ("00000000", 'instance "00000000" not found or access denied'),
     ],
 )
 def test_what_cannot_be_explained_is_exit_code_1(home: Database, what: str, told: str) -> None:
