@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -25,6 +26,16 @@ from pydantic_settings import (
 )
 
 from durproxy.config_file import read_file
+from durproxy.config_tables import (
+    HostPattern,
+    HttpHost,
+    HttpRule,
+    Quota,
+    Secret,
+    SecretName,
+    checked_proxy,
+    parsed_table,
+)
 from durproxy.conninfo import checked_conninfo
 from durproxy.errors import ConfigurationError
 
@@ -103,9 +114,25 @@ class Settings(BaseSettings):
     http_allow_private: bool = False  # also to this machine and its networks
     # names, or *.name; none: any host
     http_allowed_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)] = ()
+    http_plain: Literal["never", "private", "always"] = "private"  # where http: URLs may lead
+    http_rules: Annotated[tuple[HttpRule, ...], NoDecode, BeforeValidator(parsed_table)] = ()
+    http_hosts: Annotated[dict[HostPattern, HttpHost], NoDecode, BeforeValidator(parsed_table)] = (
+        Field(default={})
+    )
+    http_ca: Path | None = None  # trusted beside the public authorities
+    # http://USER:PASSWORD@HOST:PORT; the environment's is never used
+    http_proxy: Annotated[str | None, AfterValidator(checked_proxy)] = Field(
+        default=None, repr=False
+    )
+    http_proxy_resolves: bool = False  # the proxy is told names, and judges where they lead
     http_max_response_bytes: int = Field(default=10_000_000, ge=1)
     http_max_timeout: float = Field(default=300.0, gt=0)  # seconds, whatever the step asks for
     http_concurrency: int = Field(default=20, ge=1)  # calls of one engine at a time
+
+    secrets: Annotated[dict[SecretName, Secret], NoDecode, BeforeValidator(parsed_table)] = Field(
+        default={}
+    )
+    quotas: Annotated[dict[str, Quota], NoDecode, BeforeValidator(parsed_table)] = Field(default={})
 
     retention_days: float = Field(default=30.0, ge=0, le=36_500)  # 0: no limit
     retention_instances: int = Field(default=10_000, ge=0, le=2**31 - 1)  # ended ones; 0: no limit
@@ -182,17 +209,33 @@ def _unknown(
 def _configuration_error(error: ValidationError) -> ConfigurationError:
     first = error.errors()[0]
     field = str(first["loc"][0])
-    if first["type"] == "extra_forbidden":
+    if first["type"] == "extra_forbidden" and len(first["loc"]) == 1:
         return _unknown(field, "configuration file", field)
-    if first["type"] == "missing":
+    if first["type"] == "missing" and len(first["loc"]) == 1:
         return ConfigurationError(
             f"option {option_name(field)} is missing",
             hint=f"Give it on the command line, as DURPROXY_{field.upper()},"
             f' or as "{field}" in durproxy.toml.',
         )
-    value = "" if field == "upstream" else f' "{first["input"]}"'  # it may hold a password
+    if field in _TABLES:
+        place = ".".join(map(str, first["loc"]))
+        return ConfigurationError(f'invalid setting "{place}": {_table_reason(first)}')
+    value = "" if field in _WITH_PASSWORDS else f' "{first["input"]}"'
     reason = _reason(first["type"], first.get("ctx", {}), first["msg"])
     return ConfigurationError(f"invalid value{value} for option {option_name(field)}: {reason}")
+
+
+_TABLES = frozenset(("http_rules", "http_hosts", "secrets", "quotas"))
+_WITH_PASSWORDS = frozenset(("upstream", "http_proxy"))
+
+
+def _table_reason(error: ErrorDetails) -> str:
+    match error["type"]:
+        case "extra_forbidden":
+            return "there is no such setting"
+        case "missing":
+            return "it is missing"
+    return _reason(error["type"], error.get("ctx", {}), error["msg"])
 
 
 def _reason(kind: str, limits: Mapping[str, Any], message: str) -> str:

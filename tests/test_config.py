@@ -195,5 +195,5 @@ def _shown(name: str, default: object) -> str:
     if isinstance(default, float):
         return f"{default:g}"
     if default == ():
-        return "any"
+        return "any" if name == "http_allowed_hosts" else "none"
     return str(default) if isinstance(default, int | str) else "none"

@@ -1,37 +1,31 @@
 """Where HTTP steps may go: decisions about URLs and addresses, without touching the network.
 
-A name says nothing about where it leads, so the address is judged: the one that the connection is
-then made to. A bare address in a URL is refused whatever it is, unless it is listed by itself or
-private addresses are allowed; any host that resolvers would take for a number counts as one.
+A name says nothing about where it leads, so there are two looks. The URL is judged when it is
+known, that of a redirect like the first; what comes of it, a `Reach`, judges the address that the
+connection is then made to. A bare address in a URL is refused whatever it is, unless it is listed
+by itself or private addresses are allowed; any host that resolvers would take for a number counts
+as one.
 """
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from typing import Literal
 
-Address = IPv4Address | IPv6Address
+from durproxy.config import Settings
+from durproxy.config_tables import HttpRule
+from durproxy.engine.addresses import Network, is_bare_ip, is_private, is_public, parse_address
+from durproxy.engine.egress_rules import Target, check_path, first_match, rules_of
+from durproxy.engine.hosts import any_matches, plain_host
+
+PlainHttp = Literal["never", "private", "always"]
 
 _SCHEMES = ("http", "https")
-# clouds answer here, and say who the machine is: the first with an address that looks public
-_METADATA = frozenset(
-    map(ip_address, ("168.63.129.16", "169.254.169.254", "100.100.100.200", "fd00:ec2::254"))
-)
-_NOT_THE_INTERNET = (IPv4Network("192.0.0.0/24"), IPv4Network("192.88.99.0/24"))
-_SHARED = IPv4Network("100.64.0.0/10")  # carrier-grade NAT
-_PRIVATE_V6 = IPv6Network("fc00::/7")
-_UNICAST_V6 = IPv6Network("2000::/3")
-_6TO4 = IPv6Network("2002::/16")
-_NAT64 = IPv6Network("64:ff9b::/96")
-# the last label of a host that inet_aton reads as a number: 127.1, 0x7f000001, 017700000001
-_NUMERIC = re.compile(r"(?:^|\.)(?:[0-9]+|0x[0-9a-f]*)\.?$", re.IGNORECASE)
-
-
 _BARE_HINT = (
     "A name may lead there; addresses themselves need the setting http_allowed_hosts, which names"
     " each, or http_allow_private."
 )
+_PLAIN_HINT = 'Use https, or allow it by the setting http_plain or a rule with schemes = ["http"].'
 
 
 class EgressRefused(Exception):
@@ -43,12 +37,65 @@ class EgressRefused(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Reach:
+    """The addresses that one request may be sent to."""
+
+    allow_private: bool = False
+    allow_plain: bool = True  # to public addresses, without encryption
+    networks: tuple[Network, ...] = ()  # if there are any: only to these
+
+    def check_address(self, host: str, text: str) -> None:
+        """Raises EgressRefused when `host` led to an address that the request may not reach."""
+        address = parse_address(text)
+        public = is_public(address)
+        if self.networks:
+            if (public or is_private(address)) and any(
+                address.version == network.version and address in network
+                for network in self.networks
+            ):
+                return
+            raise EgressRefused(
+                f'host "{host}" has the address {text}, which is in no network of its rule'
+            )
+        if not (public or (self.allow_private and is_private(address))):
+            raise EgressRefused(f'host "{host}" has the address {text}, which is not public')
+        if public and not self.allow_plain:
+            raise _too_plain(host)
+
+    def check_unresolved(self, host: str) -> None:
+        """The same when another will resolve the name."""
+        if is_bare_ip(host):
+            try:
+                self.check_address(host, host)
+            except ValueError:  # another notation than addresses are written in
+                raise EgressRefused(f'host "{host}" is a bare IP address', _BARE_HINT) from None
+        elif not self.allow_plain:
+            raise _too_plain(host)
+
+
+def _too_plain(host: str) -> EgressRefused:
+    return EgressRefused(f'host "{host}" is public, and the URL is not encrypted', _PLAIN_HINT)
+
+
+@dataclass(frozen=True, slots=True)
 class EgressPolicy:
     """What the configuration allows. `allowed_hosts`: names, or `*.name`; none: any host."""
 
     enabled: bool = True
     allow_private: bool = False
     allowed_hosts: tuple[str, ...] = ()
+    plain: PlainHttp = "private"
+    rules: tuple[HttpRule, ...] = ()
+
+    @classmethod
+    def of(cls, settings: Settings) -> EgressPolicy:
+        return cls(
+            settings.http_enabled,
+            settings.http_allow_private,
+            settings.http_allowed_hosts,
+            settings.http_plain,
+            settings.http_rules,
+        )
 
     def check_enabled(self) -> None:
         """Raises EgressRefused when there are no HTTP steps at all."""
@@ -57,61 +104,43 @@ class EgressPolicy:
                 "df.http() is disabled: outbound HTTP requests are disabled by the configuration"
             )
 
-    def check_url(self, scheme: str, host: str) -> None:
-        """Raises EgressRefused for a scheme or a host that no request may name."""
-        if scheme not in _SCHEMES:
-            raise EgressRefused(f'unsupported URL scheme "{scheme}"')
-        if not host:
+    def judge(self, role: str, target: Target) -> Reach:
+        """Where a request of the role may lead. Raises EgressRefused when it may not be made."""
+        if target.scheme not in _SCHEMES:
+            raise EgressRefused(f'unsupported URL scheme "{target.scheme}"')
+        if not target.host:
             raise EgressRefused("the URL names no host")
-        listed = any(_matches(host, pattern) for pattern in self.allowed_hosts)
+        listed = any_matches(target.host, self.allowed_hosts)
         if self.allowed_hosts and not listed:
-            raise EgressRefused(f'host "{host}" is not in the allowed hosts')
-        if is_bare_ip(host) and not (listed or self.allow_private):
-            raise EgressRefused(f'host "{host}" is a bare IP address', _BARE_HINT)
+            raise EgressRefused(f'host "{target.host}" is not in the allowed hosts')
+        rule = self._rule(role, target)
+        names_it = rule is not None and (
+            bool(rule.networks) or plain_host(target.host) in rule.hosts
+        )
+        if is_bare_ip(target.host) and not (listed or names_it or self.allow_private):
+            raise EgressRefused(f'host "{target.host}" is a bare IP address', _BARE_HINT)
+        if rule is not None:
+            return Reach(self.allow_private, networks=rule.networks)
+        return self._default(target)
 
-    def check_address(self, host: str, address: str) -> None:
-        """Raises EgressRefused when `host` led to an address that no request may reach."""
-        if not self._allows(ip_address(address.partition("%")[0])):
-            raise EgressRefused(f'host "{host}" has the address {address}, which is not public')
+    def _rule(self, role: str, target: Target) -> HttpRule | None:
+        """The rule that allows it; None where no rule is about it."""
+        rules = rules_of(role, self.rules)
+        if (reason := check_path(target, rules)) is not None:
+            raise EgressRefused(reason)
+        found = first_match(rules, target)
+        if found is None and not any(rule.action == "allow" for rule in rules):
+            return None
+        if found is None or found.action == "deny":
+            raise EgressRefused(
+                f'no rule allows role "{role}" {target}'
+                if found is None
+                else f'a rule denies role "{role}" {target}',
+                'The setting "http_rules" has the rules.',
+            )
+        return found
 
-    def _allows(self, address: Address) -> bool:
-        if isinstance(address, IPv6Address) and (inner := _embedded(address)) is not None:
-            return self._allows(inner)
-        if address in _METADATA:
-            return False
-        return _is_public(address) or (self.allow_private and _is_private(address))
-
-
-def is_bare_ip(host: str) -> bool:
-    """Whether a resolver would take the host for an address, in whatever notation."""
-    return ":" in host or _NUMERIC.search(host) is not None
-
-
-def _matches(host: str, pattern: str) -> bool:
-    host, pattern = host.lower().rstrip("."), pattern.lower().rstrip(".")
-    return host.endswith(pattern[1:]) if pattern.startswith("*.") else host == pattern
-
-
-def _embedded(address: IPv6Address) -> IPv4Address | None:
-    """The IPv4 address that the network would send this one to."""
-    if address.ipv4_mapped is not None:
-        return address.ipv4_mapped
-    return IPv4Address(int(address) & 0xFFFFFFFF) if address in _NAT64 else None
-
-
-def _is_public(address: Address) -> bool:
-    if not address.is_global or address.is_multicast:
-        return False
-    if isinstance(address, IPv6Address):
-        return address in _UNICAST_V6 and address not in _6TO4
-    return not (address.is_reserved or any(address in network for network in _NOT_THE_INTERNET))
-
-
-def _is_private(address: Address) -> bool:
-    """Of this machine or its network; link-local and unspecified addresses never count."""
-    if address.is_loopback:
-        return True
-    if isinstance(address, IPv6Address):
-        return address in _PRIVATE_V6
-    private = map(IPv4Network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"))
-    return address in _SHARED or any(address in network for network in private)
+    def _default(self, target: Target) -> Reach:
+        if target.scheme == "http" and self.plain == "never":
+            raise EgressRefused("the URL is not encrypted", _PLAIN_HINT)
+        return Reach(self.allow_private, target.scheme == "https" or self.plain == "always")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import base64
+import logging
 import re
-import ssl
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import httpcore
@@ -14,11 +15,16 @@ import trio
 
 import durproxy
 from durproxy.engine.egress import EgressPolicy, EgressRefused
+from durproxy.engine.egress_rules import Target
+from durproxy.engine.http_proxy import ForwardProxy
 from durproxy.engine.http_request import HttpRequest
-from durproxy.engine.http_transport import Allowance, TooMuch, VettedBackend, VettedTransport
+from durproxy.engine.http_tls import HttpTls
+from durproxy.engine.http_transport import Allowance, Hop, TooMuch, VettedTransport
+from durproxy.engine.used_secrets import NO_SECRETS, UsedSecrets
 
 MAX_REDIRECTS = 5
 
+_PORTS = {"http": 80, "https": 443}
 _BESIDES_THE_BODY = 262_144  # bytes of headers, handshakes and redirects
 _GZIP = 16 + zlib.MAX_WBITS
 
@@ -44,6 +50,11 @@ _CHARSET = re.compile(
 )
 
 
+# they log URLs, which may hold secrets
+for _name in ("httpx", "httpcore"):
+    logging.getLogger(_name).setLevel(logging.CRITICAL)
+
+
 class ExchangeFailure(Exception):
     """There is no answer that could be a result."""
 
@@ -60,6 +71,7 @@ class Limits:
 
     timeout: float
     response_bytes: int
+    of_quota: bool = False  # the bytes are the role's own limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,18 +84,39 @@ class Answer:
     encoding: str
 
 
-async def exchange(
-    request: HttpRequest, policy: EgressPolicy, limits: Limits, context: ssl.SSLContext
-) -> Answer:
-    """Send the request and read the whole answer. Raises ExchangeFailure."""
-    timeout = min(request.timeout, limits.timeout)
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Whose call it is, and what the configuration says of it."""
+
+    role: str
+    policy: EgressPolicy
+    limits: Limits
+    tls: HttpTls
+    proxy: ForwardProxy | None = None
+    used: UsedSecrets = NO_SECRETS
+
+
+async def exchange(request: HttpRequest, route: Route) -> Answer:
+    """Send the request and read the whole answer. Raises ExchangeFailure.
+
+    Neither the answer nor the failure has a secret in it.
+    """
+    try:
+        return await _bounded(request, route)
+    except ExchangeFailure as failure:
+        told = route.used.redactor.text(failure.message)
+        raise ExchangeFailure(told, failure.sqlstate, failure.hint) from None
+
+
+async def _bounded(request: HttpRequest, route: Route) -> Answer:
+    timeout = min(request.timeout, route.limits.timeout)
     with trio.move_on_after(timeout):
         try:
-            return await _exchange(request, policy, limits, context)
+            return await _exchange(request, route)
         except EgressRefused as refusal:
             raise ExchangeFailure(str(refusal), "WF023", refusal.hint) from None
         except TooMuch:
-            raise _too_large(limits) from None
+            raise _too_large(route.limits) from None
         except (httpx.InvalidURL, UnicodeError) as error:
             raise ExchangeFailure(f"invalid URL: {error}", "22023") from None
         except (*_NETWORK, OSError) as error:
@@ -101,23 +134,49 @@ _NETWORK = (
 )
 
 
-async def _exchange(
-    request: HttpRequest, policy: EgressPolicy, limits: Limits, context: ssl.SSLContext
-) -> Answer:
-    backend = VettedBackend(policy, Allowance(limits.response_bytes + _BESIDES_THE_BODY))
-    transport = VettedTransport(backend, context)
+async def _exchange(request: HttpRequest, route: Route) -> Answer:
+    allowance = Allowance(route.limits.response_bytes + _BESIDES_THE_BODY)
+    proxy_context = None
+    if route.proxy is not None and route.proxy.encrypted:
+        proxy_context = route.tls.context_for(route.role, route.proxy.host)
+    transport = VettedTransport(allowance, route.proxy, proxy_context)
     async with httpx.AsyncClient(transport=transport, timeout=None, trust_env=False) as client:  # noqa: S113
-        sent = _first_request(client, request)
+        sent, carried = _first_request(client, request), route.used.names
         for _ in range(MAX_REDIRECTS + 1):
-            policy.check_url(sent.url.scheme, sent.url.raw_host.decode("ascii"))
+            transport.lead(_judged(sent, carried, route))
             response = await client.send(sent, stream=True)
             try:
                 if response.next_request is None:
-                    return await _read(response, limits)
+                    return await _read(response, route)
             finally:
                 await response.aclose()
             sent = _followed(sent, response.next_request)
+            carried = route.used.redactor.found_in(_outgoing(sent))
     raise ExchangeFailure(f"more than {MAX_REDIRECTS} HTTP redirects", "WF022")
+
+
+def _judged(request: httpx.Request, carried: Iterable[str], route: Route) -> Hop:
+    """How this request may be sent. Raises EgressRefused."""
+    url = request.url
+    target = Target(
+        url.scheme,
+        url.raw_host.decode("ascii"),
+        url.port or _PORTS.get(url.scheme, 0),
+        request.method,
+        url.raw_path.decode("ascii").partition("?")[0],
+    )
+    reach = route.policy.judge(route.role, target)
+    for name in carried:
+        route.used.check(name, target)
+    return Hop(reach, route.tls.context_for(route.role, target.host))
+
+
+def _outgoing(request: httpx.Request) -> bytes:
+    """All of a request that could have a secret in it; the parts of a multipart body have none."""
+    texts = [str(request.url).encode(), *(text for _, text in request.headers.raw)]
+    if isinstance(request.stream, httpx.ByteStream):
+        texts += request.stream
+    return b"\n".join(texts)
 
 
 def _first_request(client: httpx.AsyncClient, request: HttpRequest) -> httpx.Request:
@@ -137,6 +196,8 @@ def _first_request(client: httpx.AsyncClient, request: HttpRequest) -> httpx.Req
 
 def _followed(before: httpx.Request, after: httpx.Request) -> httpx.Request:
     """The next request, without what is meant for the first origin only."""
+    if before.url.scheme == "https" and after.url.scheme == "http":
+        raise EgressRefused(f'a redirect to host "{after.url.host}" leaves TLS')
     if _origin(before.url) != _origin(after.url):
         for name in [name for name in after.headers if name.lower() not in _HARMLESS]:
             del after.headers[name]
@@ -147,11 +208,16 @@ def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
     return url.scheme, url.host, url.port
 
 
-async def _read(response: httpx.Response, limits: Limits) -> Answer:
+async def _read(response: httpx.Response, route: Route) -> Answer:
     content = b"".join([chunk async for chunk in response.aiter_raw()])
-    content = _unpacked(content, response.headers.get("content-encoding", "identity"), limits)
+    encoding = response.headers.get("content-encoding", "identity")
+    hidden = route.used.redactor
+    content = hidden.content(_unpacked(content, encoding, route.limits))
     body, encoding = decode_body(content, response.headers.get("content-type"))
-    return Answer(response.status_code, dict(response.headers), body, encoding)
+    if encoding == "text":
+        body = hidden.text(body)
+    headers = {hidden.text(name): hidden.text(text) for name, text in response.headers.items()}
+    return Answer(response.status_code, headers, body, encoding)
 
 
 def _unpacked(content: bytes, encoding: str, limits: Limits) -> bytes:
@@ -172,8 +238,10 @@ def _unpacked(content: bytes, encoding: str, limits: Limits) -> bytes:
 def _too_large(limits: Limits) -> ExchangeFailure:
     return ExchangeFailure(
         f"the HTTP answer is larger than {limits.response_bytes} bytes",
-        "54000",
-        hint='The setting "http_max_response_bytes" is the limit.',
+        "53400" if limits.of_quota else "54000",
+        'The limit is the role\'s quota "result_bytes".'
+        if limits.of_quota
+        else 'The setting "http_max_response_bytes" is the limit.',
     )
 
 

@@ -10,6 +10,8 @@ Whatever a value holds, it stays what it is where it stands:
     data_b64         only as its whole value: base64 text, or bytea
 
 Variables are the role's own text: spliced as they are, but escaped inside a JSON string.
+Secrets are written like values of type text. What a value or a variable holds is not looked into:
+`{secret:name}` in data is text.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ import binascii
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, quote_plus
 
@@ -44,6 +46,7 @@ _NUMBERS = frozenset(
 _JSON = frozenset(("pg_catalog.json", "pg_catalog.jsonb"))
 _BOOL = "pg_catalog.bool"
 _BYTEA = "pg_catalog.bytea"
+_TEXT = "pg_catalog.text"
 
 Write = Callable[[Hole, Value], str]
 
@@ -60,27 +63,31 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
-    """What is to be sent; a multipart body where there are `parts`."""
+    """What is to be sent; a multipart body where there are `parts`. Its repr tells no secret."""
 
     method: str
-    url: str
-    headers: dict[str, str]
-    body: bytes | None
-    parts: tuple[Part, ...]
+    url: str = field(repr=False)
+    headers: dict[str, str] = field(repr=False)
+    body: bytes | None = field(repr=False)
+    parts: tuple[Part, ...] = field(repr=False)
     timeout: float
 
 
 def fill_request(
-    config: Mapping[str, Any], variables: Mapping[str, str], environment: Environment
+    config: Mapping[str, Any],
+    variables: Mapping[str, str],
+    environment: Environment,
+    secrets: Mapping[str, str],
 ) -> HttpRequest:
     """Raises ReferenceFailure for a value that is missing, or that cannot stand where it should."""
-    fill = _Filler(variables, environment)
+    fill = _Filler(variables, environment, secrets)
     headers = _headers(config.get("headers") or {}, fill)
     body = config.get("body")
     if body is not None:
         body = _body(str(body), headers, fill)
+    plain = _Filler(variables, environment, {})
     parts = tuple(
-        _part(number, part, fill) for number, part in enumerate(config.get("parts") or (), 1)
+        _part(number, part, plain) for number, part in enumerate(config.get("parts") or (), 1)
     )
     return HttpRequest(
         method=str(config["method"]),
@@ -95,9 +102,15 @@ def fill_request(
 class _Filler:
     """Fills the holes of texts; what stands in for a reference is up to `write`."""
 
-    def __init__(self, variables: Mapping[str, str], environment: Environment) -> None:
+    def __init__(
+        self,
+        variables: Mapping[str, str],
+        environment: Environment,
+        secrets: Mapping[str, str],
+    ) -> None:
         self._variables = variables
         self._environment = environment
+        self.secrets = secrets
 
     def __call__(self, text: str, write: Write, *, is_url: bool = False) -> str:
         done = 0
@@ -113,6 +126,11 @@ class _Filler:
             return hole.literal
         if hole.variable is not None:
             return self._variables.get(hole.variable, text[hole.start : hole.end])
+        if hole.secret is not None:
+            secret = self.secrets.get(hole.secret)
+            if secret is None:  # a place that has none
+                return text[hole.start : hole.end]
+            return write(hole, Value(secret, _TEXT))
         assert hole.reference is not None
         return write(hole, self.value(hole.reference))
 
@@ -211,7 +229,7 @@ class _JsonBody:
 
     def _stand_in(self, template: str, hole: Hole) -> str:
         text = self._fill.stand_in(template, hole, self._write)
-        if hole.reference is not None:
+        if hole.reference is not None or hole.secret in self._fill.secrets:
             return text
         if hole.variable is not None and self._in_string:
             return _escaped(text)

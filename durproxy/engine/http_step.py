@@ -10,8 +10,10 @@ What a failure means, by its SQLSTATE:
     WF022    no connection, or it broke; more redirects than we follow
     WF023    the configuration does not let it go there
     WF024    the answer's status is 429, and a df.retry() around the call wants that to be a failure
-    42501    the role may not call df.http
+    42501    the role may not call df.http, or not use a secret
+    53400    the role's quota of calls or bytes is used up
     54000    the answer is too large
+    58000    a secret of the configuration could not be fetched
 """
 
 from __future__ import annotations
@@ -19,12 +21,11 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import ssl
 from collections.abc import Mapping
+from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from typing import Final
 
-import httpx
 import trio
 
 from durproxy.config import Settings
@@ -34,9 +35,11 @@ from durproxy.engine.core.actions import EndsInstance, RunStep
 from durproxy.engine.core.bindings import ReferenceFailure
 from durproxy.engine.core.graph import NodeType
 from durproxy.engine.core.states import Key, StepError, StepResult
-from durproxy.engine.egress import EgressPolicy, EgressRefused
-from durproxy.engine.http_exchange import Answer, ExchangeFailure, Limits, exchange
+from durproxy.engine.egress import EgressRefused
+from durproxy.engine.http_exchange import Answer, ExchangeFailure, Route, exchange
 from durproxy.engine.http_request import HttpRequest, fill_request
+from durproxy.engine.http_routes import HttpRoutes
+from durproxy.engine.secrets import SecretUnavailable
 from durproxy.engine.step_text import StepFailure
 from durproxy.engine.store import Store
 from durproxy.log import get_logger
@@ -47,6 +50,7 @@ IDEMPOTENCY_KEY: Final = "Idempotency-Key"
 
 _FIRST_FAILURE = 500  # the lowest status that is no result
 _TOO_MANY = 429
+_NOT_ACCEPTED = (401, 403)
 _LONGEST_WAIT = 86_400.0  # seconds that a server can ask us to wait
 _EXCERPT = 500  # characters of a failed answer's body in the error
 _FUNCTIONS = {NodeType.HTTP: "http", NodeType.HTTP_MULTIPART: "http_multipart"}
@@ -62,12 +66,8 @@ class HttpSteps:
 
     def __init__(self, store: Store, settings: Settings) -> None:
         self._store = store
-        self._policy = EgressPolicy(
-            settings.http_enabled, settings.http_allow_private, settings.http_allowed_hosts
-        )
-        self._limits = Limits(settings.http_max_timeout, settings.http_max_response_bytes)
+        self._routes = HttpRoutes(settings)
         self._free = trio.Semaphore(settings.http_concurrency)
-        self._context: ssl.SSLContext | None = None
 
     async def run(self, claim: Claim, action: RunStep) -> StepResult:
         """Make the call and record its outcome.
@@ -76,13 +76,17 @@ class HttpSteps:
         """
         node = action.key.node
         try:
-            request = await self._permitted(claim, action)
-            answer, duration = await self._answered(request)
+            await self._check_permitted(claim, action)
+            route = await self._routes.route_for(claim.role or "", action.node.config)
+            request = _request(claim, action, route)
+            answer, duration = await self._answered(request, route)
         except EgressRefused as refusal:
             error = StepError(str(refusal), "WF023", hint=refusal.hint, node=node)
             raise StepFailure(error) from None
         except ReferenceFailure as failure:
             raise StepFailure(failure.as_step_error(node)) from None
+        except SecretUnavailable as failure:
+            raise StepFailure(replace(failure.error, node=node)) from None
         except ExchangeFailure as failure:
             error = StepError(failure.message, failure.sqlstate, hint=failure.hint, node=node)
             raise StepFailure(error) from None
@@ -99,9 +103,9 @@ class HttpSteps:
         is_read = bool(action.node.use) and action.decides != EndsInstance()
         return StepResult(result if is_read else None)
 
-    async def _permitted(self, claim: Claim, action: RunStep) -> HttpRequest:
-        """The request, if the configuration and the role's rights let it be made."""
-        self._policy.check_enabled()
+    async def _check_permitted(self, claim: Claim, action: RunStep) -> None:
+        """Whether the configuration and the role's rights let the call be made."""
+        self._routes.check_enabled()
         function = _FUNCTIONS[action.node.type]
         if not await self._store.may_call(claim, function):
             raise StepFailure(
@@ -112,17 +116,13 @@ class HttpSteps:
                     node=action.key.node,
                 )
             )
-        request = fill_request(action.node.config, claim.substitutions, action.environment)
-        if IDEMPOTENCY_KEY.lower() not in map(str.lower, request.headers):
-            request.headers[IDEMPOTENCY_KEY] = idempotency_key(claim.id, action.key)
-        return request
 
-    async def _answered(self, request: HttpRequest) -> tuple[Answer, int]:
+    async def _answered(self, request: HttpRequest, route: Route) -> tuple[Answer, int]:
         async with self._free:
-            if self._context is None:  # reads a megabyte of certificates: not for every call
-                self._context = httpx.create_ssl_context(trust_env=False)
             begun = trio.current_time()
-            answer = await exchange(request, self._policy, self._limits, self._context)
+            answer = await exchange(request, route)
+            if answer.status in _NOT_ACCEPTED:
+                route.used.refused()
             return answer, round((trio.current_time() - begun) * 1000)
 
     async def _record(self, claim: Claim, action: RunStep, result: str) -> None:
@@ -142,6 +142,15 @@ class HttpSteps:
                     pause = min(2 * pause, _LONGEST_PAUSE)
             else:
                 return
+
+
+def _request(claim: Claim, action: RunStep, route: Route) -> HttpRequest:
+    request = fill_request(
+        action.node.config, claim.substitutions, action.environment, route.used.values
+    )
+    if IDEMPOTENCY_KEY.lower() not in map(str.lower, request.headers):
+        request.headers[IDEMPOTENCY_KEY] = idempotency_key(claim.id, action.key)
+    return request
 
 
 def idempotency_key(instance: str, key: Key) -> str:

@@ -18,7 +18,8 @@ import httpcore
 import httpx
 import trio
 
-from durproxy.engine.egress import EgressPolicy
+from durproxy.engine.egress import Reach
+from durproxy.engine.http_proxy import ForwardProxy
 
 
 class TooMuch(Exception):
@@ -39,11 +40,19 @@ class Allowance:
 
 
 class VettedBackend(httpcore.AsyncNetworkBackend):
-    """Connects by TCP to vetted addresses only."""
+    """Connects by TCP to vetted addresses only, through the proxy where there is one."""
 
-    def __init__(self, policy: EgressPolicy, allowance: Allowance) -> None:
-        self._policy = policy
+    def __init__(
+        self,
+        reach: Reach,
+        allowance: Allowance,
+        proxy: ForwardProxy | None = None,
+        proxy_context: ssl.SSLContext | None = None,
+    ) -> None:
+        self._reach = reach
         self._allowance = allowance
+        self._proxy = proxy
+        self._proxy_context = proxy_context
         self._inner = httpcore.TrioBackend()
 
     async def connect_tcp(
@@ -55,20 +64,30 @@ class VettedBackend(httpcore.AsyncNetworkBackend):
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.AsyncNetworkStream:
         """A stream to the first address that answers. Raises EgressRefused, ConnectError."""
-        addresses = await _resolve(host, port)
-        for address in addresses:  # one bad address among good ones is no accident
-            self._policy.check_address(host, address)
         failure: httpcore.ConnectError | None = None
-        for address in addresses:
+        for address in await self._vetted(host, port):
             try:
-                stream = await self._inner.connect_tcp(
-                    address, port, timeout, local_address, socket_options
-                )
+                return await self._connect(address, port)
             except httpcore.ConnectError as error:
                 failure = error
-            else:
-                return _Counted(stream, self._allowance)
         raise failure or httpcore.ConnectError(f'host "{host}" has no address')
+
+    async def _vetted(self, host: str, port: int) -> list[str]:
+        if self._proxy is not None and self._proxy.resolves:
+            self._reach.check_unresolved(host)
+            return [host]
+        addresses = await _resolve(host, port)
+        for address in addresses:  # one bad address among good ones is no accident
+            self._reach.check_address(host, address)
+        return addresses
+
+    async def _connect(self, address: str, port: int) -> httpcore.AsyncNetworkStream:
+        if self._proxy is None:
+            stream = await self._inner.connect_tcp(address, port)
+            return _Counted(stream, self._allowance)
+        stream = await self._inner.connect_tcp(self._proxy.host, self._proxy.port)
+        counted = _Counted(stream, self._allowance)
+        return await self._proxy.tunnel(counted, self._proxy_context, address, port)
 
 
 async def _resolve(host: str, port: int) -> list[str]:
@@ -113,11 +132,34 @@ class _Counted(httpcore.AsyncNetworkStream):
         return self._inner.get_extra_info(info)
 
 
-class VettedTransport(httpx.AsyncBaseTransport):
-    """Sends httpx's requests over a pool that lives as long as one call."""
+@dataclass(frozen=True, slots=True)
+class Hop:
+    """How one request of a call gets to its server."""
 
-    def __init__(self, backend: VettedBackend, context: ssl.SSLContext) -> None:
-        self._pool = httpcore.AsyncConnectionPool(ssl_context=context, network_backend=backend)
+    reach: Reach
+    context: ssl.SSLContext
+
+
+class VettedTransport(httpx.AsyncBaseTransport):
+    """Sends httpx's requests, each over a connection of its own: what is right for one may not be
+    for the next one to the same server.
+    """
+
+    def __init__(
+        self,
+        allowance: Allowance,
+        proxy: ForwardProxy | None = None,
+        proxy_context: ssl.SSLContext | None = None,
+    ) -> None:
+        self._allowance = allowance
+        self._proxy = proxy
+        self._proxy_context = proxy_context
+        self._hop: Hop | None = None
+        self._pools: list[httpcore.AsyncConnectionPool] = []
+
+    def lead(self, hop: Hop) -> None:
+        """Where the next request may go."""
+        self._hop = hop
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         assert isinstance(request.stream, httpx.AsyncByteStream)
@@ -127,7 +169,7 @@ class VettedTransport(httpx.AsyncBaseTransport):
             port=request.url.port,
             target=request.url.raw_path,
         )
-        answer = await self._pool.handle_async_request(
+        answer = await self._pool().handle_async_request(
             httpcore.Request(
                 method=request.method,
                 url=url,
@@ -138,8 +180,17 @@ class VettedTransport(httpx.AsyncBaseTransport):
         )
         return httpx.Response(answer.status, headers=answer.headers, stream=_Body(answer))
 
+    def _pool(self) -> httpcore.AsyncConnectionPool:
+        hop, self._hop = self._hop, None
+        assert hop is not None, "every request is judged"
+        backend = VettedBackend(hop.reach, self._allowance, self._proxy, self._proxy_context)
+        pool = httpcore.AsyncConnectionPool(ssl_context=hop.context, network_backend=backend)
+        self._pools.append(pool)
+        return pool
+
     async def aclose(self) -> None:
-        await self._pool.aclose()
+        for pool in self._pools:
+            await pool.aclose()
 
 
 class _Body(httpx.AsyncByteStream):

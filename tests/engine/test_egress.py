@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
+from urllib.parse import urlsplit
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from durproxy.engine.egress import EgressPolicy, EgressRefused
+from durproxy.engine.egress_rules import Target
 
 DEFAULT = EgressPolicy()
 PRIVATE = EgressPolicy(allow_private=True)
@@ -32,9 +34,15 @@ PUBLIC = [
 ]  # fmt: skip
 
 
-def allows(policy: EgressPolicy, address: str) -> bool:
+def target(url: str, method: str = "GET") -> Target:
+    parts = urlsplit(url)
+    port = parts.port or {"http": 80, "https": 443}.get(parts.scheme, 0)
+    return Target(parts.scheme, parts.hostname or "", port, method, parts.path or "/")
+
+
+def allows(policy: EgressPolicy, address: str, url: str = "https://host.example/") -> bool:
     try:
-        policy.check_address("host.example", address)
+        policy.judge("shop", target(url)).check_address("host.example", address)
     except EgressRefused:
         return False
     return True
@@ -42,7 +50,7 @@ def allows(policy: EgressPolicy, address: str) -> bool:
 
 def refusal(policy: EgressPolicy, scheme: str, host: str) -> str | None:
     try:
-        policy.check_url(scheme, host)
+        policy.judge("shop", Target(scheme, host, 1, "GET", "/"))
     except EgressRefused as refused:
         return str(refused)
     return None

@@ -9,26 +9,27 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-import httpx
 import pytest
 import trio
 
-from durproxy.engine.egress import EgressPolicy
+from durproxy.engine.egress import EgressPolicy, Reach
 from durproxy.engine.http_exchange import (
     Answer,
     ExchangeFailure,
     Limits,
+    Route,
     decode_body,
     exchange,
 )
 from durproxy.engine.http_request import HttpRequest, Part
+from durproxy.engine.http_tls import HttpTls
 from durproxy.engine.http_transport import Allowance, VettedBackend
 from tests.fix_http import Web
 from tests.waiting import wait_until_async
 
 AT_HOME = EgressPolicy(allow_private=True)
 LIMITS = Limits(timeout=10, response_bytes=100_000)
-CONTEXT = httpx.create_ssl_context(trust_env=False)
+TLS = HttpTls({})
 
 
 def request(url: str, method: str = "POST", body: bytes | None = None) -> HttpRequest:
@@ -36,14 +37,14 @@ def request(url: str, method: str = "POST", body: bytes | None = None) -> HttpRe
 
 
 async def answer(sent: HttpRequest, policy: EgressPolicy = AT_HOME) -> Answer:
-    return await exchange(sent, policy, LIMITS, CONTEXT)
+    return await exchange(sent, Route("shop", policy, LIMITS, TLS))
 
 
 async def failure(
     sent: HttpRequest, policy: EgressPolicy = AT_HOME, limits: Limits = LIMITS
 ) -> ExchangeFailure:
     with pytest.raises(ExchangeFailure) as caught:
-        await exchange(sent, policy, limits, CONTEXT)
+        await exchange(sent, Route("shop", policy, limits, TLS))
     return caught.value
 
 
@@ -215,7 +216,7 @@ async def test_one_private_address_among_public_ones_is_enough(
         return [(2, 1, 6, "", (address, port)) for address in ("8.8.8.8", "10.0.0.1")]
 
     monkeypatch.setattr(trio.socket, "getaddrinfo", getaddrinfo)
-    caught = await failure(request("http://a.example/"), EgressPolicy())
+    caught = await failure(request("https://a.example/"), EgressPolicy())
     assert caught.message == 'host "a.example" has the address 10.0.0.1, which is not public'
 
 
@@ -229,7 +230,7 @@ async def test_no_proxy_of_the_environment_is_used(
 
 async def test_a_connection_by_socket_file_is_never_made() -> None:
     with pytest.raises(NotImplementedError):
-        await VettedBackend(AT_HOME, Allowance(0)).connect_unix_socket("/tmp/x")
+        await VettedBackend(Reach(), Allowance(0)).connect_unix_socket("/tmp/x")
 
 
 # --- limits, and servers that misbehave ---

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from durproxy.engine.core.bindings import ReferenceFailure
-from durproxy.engine.core.http_config import find_http_references
+from durproxy.engine.core.http_config import find_http_references, find_secrets
 from durproxy.engine.core.record import parse_record
 from durproxy.engine.core.states import StepResult
 from durproxy.engine.http_request import HttpRequest, fill_request
@@ -35,11 +35,12 @@ def row(text: str | None, kind: str = "text") -> StepResult:
 def filled(
     config: dict[str, Any],
     variables: dict[str, str] | None = None,
+    secrets: dict[str, str] | None = None,
     /,
     **names: StepResult,
 ) -> HttpRequest:
     given = {"url": "https://a.example/", "method": "POST", "timeout_seconds": 30}
-    return fill_request(given | config, variables or {}, names)
+    return fill_request(given | config, variables or {}, names, secrets or {})
 
 
 def body(template: str, content_type: str | None = None, /, **names: StepResult) -> str:
@@ -208,3 +209,49 @@ def test_what_is_not_base64_fails_the_step() -> None:
 def test_a_value_never_ends_a_parts_header() -> None:
     config = {"parts": [{"name": "a", "data_b64": "", "content_type": "$x"}]}
     assert "line break" in failure(config, x=row("text/plain\r\nX: 1"))
+
+
+# --- secrets ---
+
+
+def test_a_secret_is_written_as_its_place_wants_it() -> None:
+    config = {
+        "url": "https://a.example/{secret:key}?k={secret:key}",
+        "headers": {"Authorization": "Bearer {secret:key}"},
+        "body": '{"key": "{secret:key}", "raw": {secret:key}}',
+    }
+    sent = filled(config, {}, {"key": 'a"b/c&d'})
+    assert sent.url == "https://a.example/a%22b%2Fc%26d?k=a%22b%2Fc%26d"
+    assert sent.headers["Authorization"] == 'Bearer a"b/c&d'
+    assert json.loads(sent.body or b"") == {"key": 'a"b/c&d', "raw": 'a"b/c&d'}
+    assert 'a"b' not in repr(sent)
+
+
+def test_a_url_can_be_a_secret_as_a_whole() -> None:
+    url = "https://hooks.example/T0/B1?x=y"
+    assert filled({"url": "{secret:hook}"}, {}, {"hook": url}).url == url
+
+
+def test_the_name_of_a_secret_in_data_is_text() -> None:
+    """What a row, a variable or an answer holds cannot fetch a secret."""
+    named = "{secret:key}"
+    config = {
+        "url": "https://a.example/?a=$x&b={v}",
+        "headers": {"X-A": "$x", "X-B": "{v}"},
+        "body": '{"a": "$x", "b": "{v}"}',
+    }
+    sent = filled(config, {"v": named}, {"key": "hunter2hunter2"}, x=row(named))
+    assert "hunter2" not in f"{sent.url}{sent.headers}{sent.body!r}"
+    assert find_secrets(config) == ()
+
+
+def test_a_secret_with_a_line_break_cannot_be_a_header() -> None:
+    with pytest.raises(ReferenceFailure) as caught:
+        filled({"headers": {"A": "{secret:key}"}}, {}, {"key": "hunter2\r\nX-B: c"})
+    assert "hunter2" not in caught.value.message
+
+
+def test_parts_have_no_secrets() -> None:
+    config = {"headers": {"A": "{secret:key}"}, "parts": [{"name": "{secret:key}", "data_b64": ""}]}
+    assert find_secrets(config) == ("key",)
+    assert filled(config, {}, {"key": "hunter2hunter2"}).parts[0].name == "{secret:key}"

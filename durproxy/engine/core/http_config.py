@@ -1,4 +1,6 @@
-"""The texts of an HTTP step's configuration, and what may stand in them: references and variables.
+"""The texts of an HTTP step's configuration, and what may stand in them.
+
+References, variables, and names of secrets: `{secret:name}`, in URL, headers and body.
 
 A reference is written as in any plain text; `$$name` is the text `$name` itself, which request
 bodies of other languages need (GraphQL's variables, MongoDB's operators). A URL's first question
@@ -19,19 +21,21 @@ _HOLE = re.compile(
     r"\$(?P<literal>\$[A-Za-z_][A-Za-z0-9_]*)"
     rf"|{REFERENCE_IN_TEXT.pattern}"
     r"|\{(?P<variable>[A-Za-z_][A-Za-z0-9_]*)\}"
+    r"|\{secret:(?P<secret>[A-Za-z_][A-Za-z0-9_-]*)\}"
 )
 _PART_TEXTS = ("name", "data_b64", "filename", "content_type")
 
 
 @dataclass(frozen=True, slots=True)
 class Hole:
-    """Characters [start, end) that something else stands for: exactly one of the other three."""
+    """Characters [start, end) that something else stands for: exactly one of the other four."""
 
     start: int
     end: int
     reference: Reference | None = None
     variable: str | None = None
     literal: str | None = None
+    secret: str | None = None
 
 
 def holes(text: str, *, is_url: bool = False) -> Iterator[Hole]:
@@ -43,6 +47,8 @@ def holes(text: str, *, is_url: bool = False) -> Iterator[Hole]:
             yield Hole(start, end, literal=match["literal"])
         elif match["variable"] is not None:
             yield Hole(start, end, variable=match["variable"])
+        elif match["secret"] is not None:
+            yield Hole(start, end, secret=match["secret"])
         else:
             reference = from_match(match, in_literal=True)
             if reference.optional and end - 1 == query:
@@ -57,6 +63,15 @@ def find_http_references(config: Mapping[str, Any]) -> tuple[Reference, ...]:
     for text in _other_texts(config):
         found += holes(text)
     return tuple(hole.reference for hole in found if hole.reference is not None)
+
+
+def find_secrets(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """The names of the secrets in URL, headers and body, in order; parts have none."""
+    headers = config.get("headers")
+    texts = [config.get("url"), config.get("body")]
+    texts += headers.values() if isinstance(headers, dict) else ()
+    found = (hole.secret for text in texts if isinstance(text, str) for hole in holes(text))
+    return tuple(name for name in found if name is not None)
 
 
 def _other_texts(config: Mapping[str, Any]) -> Iterator[str]:

@@ -1,0 +1,152 @@
+"""Secrets that HTTP steps name as `{secret:name}`: fetched when they are used, kept in memory only.
+
+A secret comes from the environment, a file or a command, and is fetched again when it is older than
+its `refresh`, or when a server has answered 401 to it. If that does not succeed the old value is
+used until it is twice that old: a store that is away for a moment stops nothing, one that has been
+told to forget the secret does. Nothing here says a value: not in an error, not in a log line.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import trio
+
+from durproxy.config_tables import EVERYONE, Secret
+from durproxy.engine.core.states import StepError
+from durproxy.engine.hosts import any_matches
+from durproxy.engine.redaction import SHORTEST
+from durproxy.log import get_logger
+
+_log = get_logger(__name__)
+
+_COMMAND_LIMIT = 15.0  # seconds
+_MOST_BYTES = 65_536
+_TOO_NEW = 10.0  # seconds in which a 401 is not answered by fetching it again
+
+
+class SecretUnavailable(Exception):
+    """A step cannot have a secret; `error` says so without telling it."""
+
+    def __init__(self, message: str, sqlstate: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.error = StepError(message, sqlstate, hint=hint)
+
+
+class _NotFetched(Exception):
+    """Why, in words that hold nothing of the value."""
+
+
+@dataclass(slots=True)
+class _Kept:
+    value: str = field(repr=False)
+    since: float
+
+
+class Secrets:
+    """The configured secrets, as far as an engine has needed them."""
+
+    def __init__(self, configured: Mapping[str, Secret]) -> None:
+        self._configured = configured
+        self._kept: dict[str, _Kept] = {}
+        self._fetching = {name: trio.Lock() for name in configured}
+
+    async def values_for(self, role: str, names: Iterable[str]) -> dict[str, str]:
+        """The values of these. Raises SecretUnavailable."""
+        return {name: await self._value(role, name) for name in dict.fromkeys(names)}
+
+    def may_be_sent(self, name: str, scheme: str, host: str) -> bool:
+        secret = self._configured[name]
+        return (scheme == "https" or secret.plain_http) and any_matches(host, secret.hosts)
+
+    def refused(self, names: Iterable[str]) -> None:
+        """A server has not accepted them: they may have changed."""
+        for name in names:
+            kept = self._kept.get(name)
+            if kept is not None and trio.current_time() - kept.since > _TOO_NEW:
+                del self._kept[name]
+
+    async def _value(self, role: str, name: str) -> str:
+        secret = self._configured.get(name)
+        # the same words for both: what there is, is not for everybody to know
+        if secret is None or not ({role, EVERYONE} & set(secret.roles)):
+            raise SecretUnavailable(
+                f'secret "{name}" does not exist, or role "{role}" may not use it',
+                "42501",
+                f'The table "secrets.{name}" of the configuration would have it, and its roles.',
+            )
+        async with self._fetching[name]:
+            kept = self._kept.get(name)
+            age = 0.0 if kept is None else trio.current_time() - kept.since
+            if kept is not None and age < secret.refresh:
+                return kept.value
+            try:
+                value = _checked(await _fetch(secret))
+            except _NotFetched as failure:
+                _log.warning("secret.not_fetched", secret=name, reason=str(failure))
+                if kept is not None and age < 2 * secret.refresh:
+                    return kept.value
+                raise SecretUnavailable(
+                    f'secret "{name}" is not available', "58000", "The engine's log says why."
+                ) from None
+            self._kept[name] = _Kept(value, trio.current_time())
+            return value
+
+
+def _checked(value: str) -> str:
+    """The value without the line break at its end that files and commands have."""
+    value = value.removesuffix("\n").removesuffix("\r")
+    if len(value) < SHORTEST:
+        raise _NotFetched(f"it is shorter than {SHORTEST} characters")
+    if "\0" in value:
+        raise _NotFetched("it has a NUL in it")
+    return value
+
+
+async def _fetch(secret: Secret) -> str:
+    if secret.env is not None:
+        value = os.environ.get(secret.env)
+        if value is None:
+            raise _NotFetched(f'variable "{secret.env}" is not set')
+        return value
+    if secret.file is not None:
+        return _text(await trio.to_thread.run_sync(_read, secret.file))
+    assert secret.command is not None
+    return _text(await _run(secret.command))
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(_MOST_BYTES + 1)
+    except OSError as error:
+        raise _NotFetched(f'could not read "{path}": {error.strerror}') from None
+
+
+async def _run(command: tuple[str, ...]) -> bytes:
+    """What the command prints; what it complains of may hold anything, and goes nowhere."""
+    try:
+        with trio.fail_after(_COMMAND_LIMIT):
+            done = await trio.run_process(
+                command, capture_stdout=True, stderr=subprocess.DEVNULL, check=False
+            )
+    except OSError as error:
+        raise _NotFetched(f'could not run "{command[0]}": {error.strerror}') from None
+    except trio.TooSlowError:
+        raise _NotFetched(f'"{command[0]}" has not ended in {_COMMAND_LIMIT:g} s') from None
+    if done.returncode != 0:
+        raise _NotFetched(f'"{command[0]}" ended with exit code {done.returncode}')
+    return done.stdout
+
+
+def _text(content: bytes) -> str:
+    if len(content) > _MOST_BYTES:
+        raise _NotFetched(f"it is longer than {_MOST_BYTES} bytes")
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        raise _NotFetched("it is not UTF-8") from None
