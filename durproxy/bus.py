@@ -14,7 +14,8 @@ as does the kernel for a process that dies: so "nobody" is known without waiting
 
     cancel   proxy -> proxies      a CancelRequest came whose session is not the sender's
     kill, pause, resume, sessions proxy -> proxies; reload proxy -> supervisor: of a console
-    report   web -> proxies, supervisor   what have you done so far, as a line of JSON
+    report   web -> all others   what have you done so far, as a line of JSON
+    takeover another serve -> supervisor  let me have your listening sockets (``handover``)
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import ClassVar
 
 import trio
 
@@ -35,6 +37,7 @@ _MAX_DATAGRAM = 64 * 1024
 _IDS_AT_ONCE = 100  # that fit into one
 _RECEIVE_SIZE = 64 * 1024
 _PATIENCE = 10.0  # seconds for an answer
+_PATIENCE_FOR_REPORTS = 2.0  # who scrapes metrics does not wait long, and one may be stopped
 _COMMANDS = frozenset((b"kill", b"pause", b"reload", b"resume", b"sessions"))
 _CANCEL = re.compile(rb"(\d+) ((?:[0-9a-f]{2})+)")
 
@@ -78,6 +81,22 @@ class Reply:
                 except BlockingIOError:
                     await trio.lowlevel.wait_writable(self._socket)
 
+    async def say_with(self, data: bytes, descriptors: Sequence[int]) -> None:
+        """One message, with copies of the descriptors."""
+        with suppress(OSError):
+            socket.send_fds(self._socket, [data], descriptors)
+        await trio.lowlevel.checkpoint()
+
+    async def heard(self) -> bytes:
+        """What the asker says to that; nothing when it has gone."""
+        while True:
+            try:
+                return self._socket.recv(_MAX_DATAGRAM)
+            except BlockingIOError:
+                await trio.lowlevel.wait_readable(self._socket)
+            except OSError:
+                return b""
+
     def close(self) -> None:
         """That was all."""
         self._socket.close()
@@ -120,7 +139,15 @@ class Follow:
     settings: bytes
 
 
-Message = Command | Follow | Wake | Ended | Gone | Cancel | Report | Suspects
+@dataclass(frozen=True, slots=True)
+class Takeover:
+    """Another ``serve`` wants to take our place."""
+
+    word: ClassVar[bytes] = b"takeover"
+    reply: Reply
+
+
+Message = Command | Follow | Wake | Ended | Gone | Cancel | Report | Suspects | Takeover
 
 
 class LocalBus:
@@ -180,8 +207,8 @@ class LocalBus:
         return any((await self._ask("proxy", question)).values())
 
     async def ask_reports(self) -> dict[str, bytes]:
-        """What the proxies and the supervisor have to report, by name; who is silent is missing."""
-        answers = await self._ask("proxy", b"report") | await self._ask("supervisor", b"report")
+        """What everybody else has to report, by name; who is silent is missing."""
+        answers = await self._ask("", b"report", _PATIENCE_FOR_REPORTS)
         return {name: answer for name, answer in answers.items() if answer}
 
     async def ask_proxies(self, verb: str, operand: str = "") -> dict[str, bytes]:
@@ -226,6 +253,12 @@ class LocalBus:
         for path in self._dir.glob(f"{kind}*.sock"):
             with suppress(OSError):  # full, just restarting, or gone: it looks by itself
                 self._socket.sendto(data, str(path))
+
+
+def question_to(path: Path, question: bytes, reply: socket.socket) -> None:
+    """Of somebody who is not on this bus; OSError when nobody is there."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+        sender.sendmsg([question], _carrying(reply), 0, str(path))
 
 
 def _carrying(end: socket.socket) -> list[tuple[int, int, bytes]]:
@@ -273,4 +306,6 @@ def parse_message(data: bytes, reply: Reply | None = None) -> Message | None:
         return Cancel(int(found[1]), bytes.fromhex(found[2].decode()), reply)
     if word in _COMMANDS:
         return Command(word.decode(), rest.decode("ascii", "replace"), reply)
+    if word == Takeover.word:
+        return Takeover(reply)
     return Report(reply) if word == b"report" else None

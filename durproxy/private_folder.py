@@ -49,6 +49,14 @@ def private_folder(parent: Path) -> Iterator[Path]:
         os.close(lock)
 
 
+def running_supervisors(parent: Path) -> list[Path]:
+    """The sockets of this user's other supervisors that have their folder in `parent`."""
+    with suppress(OSError):
+        sockets = [folder / f"{SUPERVISOR}.sock" for folder in parent.iterdir() if _is_ours(folder)]
+        return [path for path in sockets if _answers(path)]
+    return []
+
+
 def _locked_folder(parent: Path) -> tuple[Path, int]:
     """Between the making and the lock somebody else may have taken it for left, and removed it."""
     while True:
@@ -75,7 +83,7 @@ def _lock(folder: Path) -> int | None:
 
 def _remove_left(parent: Path) -> None:
     for folder in parent.iterdir():
-        if not _OURS.fullmatch(folder.name) or not _is_of_sockets(folder):
+        if not _is_ours(folder):
             continue
         lock = _lock(folder)
         if lock is not None:
@@ -86,8 +94,10 @@ def _remove_left(parent: Path) -> None:
                 os.close(lock)
 
 
-def _is_of_sockets(folder: Path) -> bool:
+def _is_ours(folder: Path) -> bool:
     """Of this user's, and with nothing in it that is not ours."""
+    if not _OURS.fullmatch(folder.name):
+        return False
     try:
         status = folder.lstat()
         return (

@@ -4,7 +4,8 @@ A child that dies is started again: at once when it had been at work, after paus
 it keeps dying before that. An engine for suspects (engine/probation.py) is started when an engine
 asks for one, and may end by itself. The listening sockets stay open here, so clients that connect
 meanwhile wait and are not refused. SIGTERM or SIGINT drains: every child gets SIGTERM and
-``drain_timeout`` seconds to finish; a second signal ends them at once. SIGHUP reloads.
+``drain_timeout`` seconds to finish; a second signal ends them at once. SIGHUP reloads. A ``serve``
+that takes over from this one makes it drain in the same way, once it is ready (``handover``).
 """
 
 from __future__ import annotations
@@ -17,13 +18,14 @@ from contextlib import closing
 
 import trio
 
-from durproxy.bus import Command, LocalBus, Report, Suspects
+from durproxy.bus import Command, LocalBus, Reply, Report, Suspects, Takeover
 from durproxy.child import orders
 from durproxy.children import Child
 from durproxy.config import Settings
 from durproxy.errors import DurproxyError
+from durproxy.handover import Predecessor, find_predecessor, hand_over
 from durproxy.home import prepare_home
-from durproxy.listening import Listening, listen
+from durproxy.listening import Listening, listen, listen_beside
 from durproxy.log import configure, get_logger
 from durproxy.private_folder import SUPERVISOR, private_folder
 from durproxy.proxy.loaded import load
@@ -45,8 +47,10 @@ class Supervisor:
         bus: LocalBus,
         zygote: Zygote,
         read_again: Callable[[], Settings],
+        predecessor: Predecessor | None,
     ) -> None:
         self._settings = settings
+        self._predecessor = predecessor
         self._read_again = read_again
         self._listening = listening
         self._bus = bus
@@ -59,7 +63,8 @@ class Supervisor:
         ]
         self._zygote = zygote
         self._alone: Child | None = None
-        self._is_draining = False
+        self._stopping = trio.Event()
+        self._successor: Reply | None = None  # that of the one that has asked
         self._web = (
             [] if listening.web is None else [Child("web", 0, settings, [listening.web], zygote)]
         )
@@ -83,17 +88,23 @@ class Supervisor:
                 async with trio.open_nursery() as running:
                     for child in children:
                         running.start_soon(child.keep_running, self._child_died)
-                    nursery.start_soon(self._receive, running)
+                    nursery.start_soon(self._receive, running, nursery)
                 nursery.cancel_scope.cancel()
 
-    async def _receive(self, running: trio.Nursery) -> None:
+    async def _receive(self, running: trio.Nursery, beside: trio.Nursery) -> None:
         async for message in self._bus.receive():
-            if isinstance(message, Suspects) and self._alone is None and not self._is_draining:
+            if (
+                isinstance(message, Suspects)
+                and self._alone is None
+                and not self._stopping.is_set()
+            ):
                 running.start_soon(self._run_alone)
             elif isinstance(message, Report):
                 running.start_soon(self._report, message)
             elif isinstance(message, Command):
                 running.start_soon(self._reload_for, message)
+            elif isinstance(message, Takeover):
+                beside.start_soon(self._hand_over, message)
 
     async def _reload_on(self, signals: AsyncIterator[int]) -> None:
         async for _ in signals:
@@ -142,14 +153,32 @@ class Supervisor:
             await proxy.ready.wait()
         if self._engines:
             await _any_ready(self._engines)
+        if self._predecessor is not None:
+            self._predecessor.dismiss(self._listening)
+            _log.info("serve.took_over", pid=self._predecessor.pid)
         _log.info("serve.ready", listen=self._listening.address, web=self._listening.web_address)
         on_ready(self._listening)
 
+    async def _hand_over(self, asked: Takeover) -> None:
+        if self._successor is not None or self._stopping.is_set():
+            asked.reply.close()
+            return
+        self._successor = asked.reply  # kept open: our end is the end of the answer
+        if await hand_over(asked, self._listening):
+            self._stop("a successor is ready")
+        else:
+            self._successor = None
+
     async def _stop_on(self, signals: AsyncIterator[int], children: list[Child]) -> None:
-        number = await anext(signals)
-        _log.info("serve.draining", signal=signal.Signals(number).name)
+        async with trio.open_nursery() as waiting:
+
+            async def wait_signal() -> None:
+                self._stop(signal.Signals(await anext(signals)).name)
+
+            waiting.start_soon(wait_signal)
+            await self._stopping.wait()
+            waiting.cancel_scope.cancel()
         self._listening.close()  # the proxies' own copies close as they drain
-        self._is_draining = True
         children = children if self._alone is None else [*children, self._alone]
         for child in children:
             child.stop()
@@ -158,6 +187,11 @@ class Supervisor:
         _log.warning("serve.killing", reason="drain_timeout is over or a second signal came")
         for child in children:
             child.stop(signal.SIGKILL)
+
+    def _stop(self, why: str) -> None:
+        if not self._stopping.is_set():
+            _log.info("serve.draining", reason=why)
+            self._stopping.set()
 
     def _child_died(self, child: Child, pid: int) -> None:
         if child.kind in ("engine", "engine-alone"):
@@ -168,11 +202,13 @@ def serve(
     settings: Settings,
     on_ready: Callable[[Listening], None],
     read_again: Callable[[], Settings] | None = None,
+    *,
+    take_over: bool = False,
 ) -> int:
     """Run the proxies, engines and the web port until told to stop; the exit code.
 
     ``read_again`` gives the settings at a reload; without it they stay, and only the files that
-    they name are read again.
+    they name are read again. ``take_over``: in the place of the one that runs, if there is one.
     """
     configure(settings, "supervisor")
     _raise_descriptor_limit()
@@ -182,7 +218,12 @@ def serve(
             reason="SCRAM cannot pass where both sides have TLS: set auth_file, or tls = require",
         )
     with closing(Zygote()) as zygote:
-        return _serve(settings, on_ready, read_again or (lambda: settings), zygote)
+        predecessor = find_predecessor(settings) if take_over else None
+        if predecessor is None:
+            return _serve(settings, on_ready, read_again or (lambda: settings), zygote, None)
+        with closing(predecessor):
+            _log.info("serve.taking_over", pid=predecessor.pid)
+            return _serve(settings, on_ready, read_again or (lambda: settings), zygote, predecessor)
 
 
 def _serve(
@@ -190,16 +231,18 @@ def _serve(
     on_ready: Callable[[Listening], None],
     read_again: Callable[[], Settings],
     zygote: Zygote,
+    predecessor: Predecessor | None,
 ) -> int:
-    with (
-        closing(listen(settings)) as listening,
-        private_folder(settings.runtime_dir) as private,
-    ):
+    bound = (
+        listen(settings) if predecessor is None else listen_beside(settings, predecessor.sockets)
+    )
+    with closing(bound) as listening, private_folder(settings.runtime_dir) as private:
         zygote.start()  # imports while we talk to the upstream
         prepare_home(settings)
         told = settings.model_copy(update={"runtime_dir": private})
         with LocalBus(told.runtime_dir, SUPERVISOR) as bus:
-            trio.run(Supervisor(told, listening, bus, zygote, read_again).run, on_ready)
+            run = Supervisor(told, listening, bus, zygote, read_again, predecessor).run
+            trio.run(run, on_ready)
     _log.info("serve.stopped")
     return 0
 

@@ -64,6 +64,7 @@ class Serve(Observed):
         }
         config = chosen.pop("config", None)
         arguments = [] if config is None else ["--config", str(config)]
+        arguments += ["--takeover"] * bool(chosen.pop("takeover", False))
         environment = ENVIRONMENT | {"PGPASSFILE": str(home.passfile)} | environment_of(chosen)
         super().__init__("serve", *arguments, env=environment | env)
 
@@ -153,7 +154,7 @@ class Visitor:
 class ServeWith(Protocol):
     """Starts a server with settings by field name, and extra environment for the process.
 
-    ``config`` is a file with settings.
+    ``config`` is a file with settings, ``takeover`` the option.
     """
 
     def __call__(self, env: dict[str, str] | None = None, **settings: object) -> Serve: ...

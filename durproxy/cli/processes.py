@@ -50,6 +50,12 @@ def serve(
     ] = None,
     log_format: Annotated[str | None, typer.Option(help="json or console. Default: json.")] = None,
     config: Config = None,
+    takeover: Annotated[
+        bool,
+        typer.Option(
+            "--takeover", help="Take the place of the serve on this port, if there is one."
+        ),
+    ] = False,
 ) -> None:
     """Run the proxy and the engine in front of a Postgres.
 
@@ -72,7 +78,7 @@ def serve(
         **parse_others(context.args),
     }
     read = partial(load_settings, options, config)
-    raise typer.Exit(supervise.serve(read(), _say_ready, read))
+    raise typer.Exit(supervise.serve(read(), _say_ready, read, take_over=takeover))
 
 
 def dev(

@@ -14,8 +14,10 @@ import json
 import shlex
 import socket
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+import trio
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from durproxy import __version__
@@ -36,6 +38,12 @@ log = get_logger(__name__)
 DATABASE = "durproxy"
 _LONGEST_MESSAGE = 10_000
 _ECHOED = 60  # characters of a statement that is no command
+_GOODBYE = backend.fatal(
+    sqlstate.ADMIN_SHUTDOWN,
+    "terminating connection due to administrator command",
+    detail="The proxy is shutting down.",
+    hint="Connect again.",
+).encode()
 _READY = backend.ReadyForQuery(backend.IDLE).encode()
 
 _SHOWN = ("clients", "config", "engines", "help", "servers", "stats", "version")
@@ -72,7 +80,15 @@ class Console:
         self._reader = MessageReader(_LONGEST_MESSAGE)
 
     async def run(self) -> None:
-        """Until the client leaves."""
+        """Until the client leaves, or we have to."""
+        try:
+            await self._run()
+        except trio.Cancelled:
+            with suppress(OSError):
+                self._client.send(_GOODBYE)
+            raise
+
+    async def _run(self) -> None:
         skipping = False
         while (read := await self._receive()) is not None:
             kind, message = read

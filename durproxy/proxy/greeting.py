@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import socket
 import ssl
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 import trio
 
@@ -25,6 +27,8 @@ from durproxy.wire import backend, startup
 from durproxy.wire.startup import CancelRequest, SSLRequest, StartupMessage, UnsupportedVersion
 from durproxy.wire.states import Event, State, next_state
 
+T = TypeVar("T")
+
 log = get_logger(__name__)
 
 _YES, _NO = b"S", b"N"
@@ -35,12 +39,19 @@ _LAST_WORD_LIMIT = 2.0  # seconds for a client to take a refusal
 async def greet(shell: Shell, client: socket.socket) -> None:
     """Bring the client to the pump, or end the connection."""
     greeting = Greeting(shell, client)
-    shell.counters.logins_now += 1
     try:
-        with trio.fail_after(shell.settings.auth_timeout):
-            console = await greeting.run()
+        with shell.login():
+            console = await _guarded(shell, greeting, greeting.run)
         if console is not None:
-            await console.run()
+            await _guarded(shell, greeting, console.run)
+    finally:
+        greeting.close()
+
+
+async def _guarded(shell: Shell, greeting: Greeting, part: Callable[[], Awaitable[T]]) -> T | None:
+    """The connection's task is where its exceptions end."""
+    try:
+        return await part()
     except trio.TooSlowError:
         log.info("connection.too_slow", peer=greeting.peer, state=greeting.state.value)
     except ssl.SSLError as error:
@@ -51,11 +62,9 @@ async def greet(shell: Shell, client: socket.socket) -> None:
         shell.counters.refusals += 1
         log.warning("connection.refused", peer=greeting.peer, **_description(error))
         await greeting.refuse(error)
-    except Exception:  # the connection's task is where its exceptions end
+    except Exception:  # one connection's fault, not the others'
         log.exception("connection.failed", peer=greeting.peer)
-    finally:
-        shell.counters.logins_now -= 1
-        greeting.close()
+    return None
 
 
 class Greeting:
@@ -74,7 +83,11 @@ class Greeting:
         return self._state if self._login is None else self._login.state
 
     async def run(self) -> Console | None:
-        """Until the session is relayed, or is an administrator's, who is served without a limit."""
+        """Until the session is relayed, or is an administrator's; TooSlowError after a time."""
+        with trio.fail_after(self._shell.settings.auth_timeout):
+            return await self._run()
+
+    async def _run(self) -> Console | None:
         sockets.tune(self._client)
         self._shell.pump.watch(self._client)
         received = await self._receive_request()

@@ -13,6 +13,7 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from time import monotonic
 from typing import TYPE_CHECKING, TypeVarTuple
 
 import trio
@@ -54,6 +55,7 @@ class Link(Ledger):
         "key",
         "last_request",
         "login",
+        "opened_at",
         "peer",
         "place",
         "pump",
@@ -85,6 +87,7 @@ class Link(Ledger):
         self.server = server
         self.place = place
         self.peer = peer
+        self.opened_at = monotonic()
         self.login = startup.user
         self.user = startup.user  # changes with SET SESSION AUTHORIZATION
         self.database = startup.database

@@ -7,6 +7,7 @@ import json
 import signal
 import socket
 from dataclasses import asdict
+from time import monotonic
 
 import trio
 
@@ -14,6 +15,7 @@ from durproxy.bus import Cancel, Command, Ended, Follow, LocalBus, Report
 from durproxy.child import announce_ready
 from durproxy.config import Settings, received_settings
 from durproxy.errors import DurproxyError
+from durproxy.listening import BACKLOG
 from durproxy.log import get_logger
 from durproxy.proxy import sockets
 from durproxy.proxy.cancelling import cancel_for_sibling
@@ -24,6 +26,8 @@ from durproxy.proxy.shell import Shell
 log = get_logger(__name__)
 
 _BACKLOG_PAUSE = 0.1  # seconds, when the process has no descriptors left
+_LOGIN_GRACE = 5.0  # seconds for logins that are under way when the drain begins
+_FIRST_STATEMENT_GRACE = 1.0  # seconds for the first statement of a new session
 _OUT_OF_RESOURCES = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 
 
@@ -48,6 +52,7 @@ async def _serve(settings: Settings, index: int, listeners: list[socket.socket])
             async with trio.open_nursery() as accepting:
                 for listener in listeners:
                     listener.setblocking(False)
+                    listener.listen(BACKLOG)  # a new one's queue begins with who empties it
                     shell.pump.watch(listener)
                     accepting.start_soon(_accept, shell, listener)
                 announce_ready()
@@ -113,11 +118,24 @@ async def _drain(shell: Shell) -> None:
     pump.draining = True
     for link in shell.holds.dismiss_all():  # the client may ask again, and wait elsewhere
         link.say_goodbye()
+    old = monotonic() - _FIRST_STATEMENT_GRACE
     for link in list(pump.links):
         link.attentive = True
-        link.maybe_drain()
+        if link.opened_at < old:
+            link.maybe_drain()
     with trio.move_on_after(shell.settings.drain_timeout):
+        await _hear_newcomers(shell)
         await pump.wait_empty()
     log.info("proxy.drained", cut=len(pump.links))
     for link in list(pump.links):
         link.close("drain timeout")
+
+
+async def _hear_newcomers(shell: Shell) -> None:
+    """Who has just been let in, or is about to be, may carry out what it came for."""
+    with trio.move_on_after(_LOGIN_GRACE):
+        await shell.wait_no_logins()
+    with trio.move_on_after(_FIRST_STATEMENT_GRACE):
+        await shell.pump.wait_empty()
+    for link in list(shell.pump.links):
+        link.maybe_drain()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVarTuple
 
 import trio
@@ -52,6 +53,8 @@ class Shell:
         self.open = trio.Event()  # to new sessions; made anew at a pause
         self.open.set()
         self.control = Control(self, bus, name)
+        self._no_logins = trio.Event()  # is under way; made anew with the first
+        self._no_logins.set()
         self._bus = bus
         self.acting = Acting(settings, self.run_beside, bus.wake_engines)
         self._by_key: dict[tuple[int, bytes], Link] = {}
@@ -62,6 +65,22 @@ class Shell:
         self.upstream = loaded.upstream
         self.client_tls = loaded.client_tls
         self.user_list = loaded.user_list
+
+    @contextmanager
+    def login(self) -> Iterator[None]:
+        """A client that is not relayed yet."""
+        if not self.counters.logins_now:
+            self._no_logins = trio.Event()
+        self.counters.logins_now += 1
+        try:
+            yield
+        finally:
+            self.counters.logins_now -= 1
+            if not self.counters.logins_now:
+                self._no_logins.set()
+
+    async def wait_no_logins(self) -> None:
+        await self._no_logins.wait()
 
     def adopt(self, link: Link) -> None:
         """The link's login is over: it goes into the pump."""
