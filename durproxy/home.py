@@ -27,7 +27,8 @@ def prepare_home(settings: Settings) -> None:
             "the home schema is missing or another role's, and the upstream role may not use it",
             detail=str(error).strip(),
             hint="Run as the role that is to own it, best the database's owner:"
-            " durproxy init --upstream DSN",
+            " durproxy init --upstream DSN. To serve as another role, its owner runs:"
+            " SELECT df.grant_engine('role').",
         ) from None
     needed = migrations()[-1].version
     if version < needed:

@@ -44,6 +44,11 @@ def test_examples_print_what_the_text_says(server: Serve, http_port: int) -> Non
     server.home.psql(f"SELECT df.grant_usage('{reader.name}', true, true)")
     roles = {"me": reader}
     server.home.psql("DROP ROLE IF EXISTS somebody; CREATE ROLE somebody", "postgres")
+    server.home.psql(f"GRANT somebody TO {server.home.role}", "postgres")
+    server.home.psql(
+        "GRANT EXECUTE ON FUNCTION df.grant_viewer(text), df.grant_operator(text),"
+        f" df.grant_engine(text) TO {reader.name}"
+    )
 
     def connect(name: str) -> psycopg.Connection:
         return server.connect(roles[name])
