@@ -49,6 +49,8 @@ _SETTINGS = {
     "log_min_messages": "warning",
 }
 
+_INVARIANTS = (Path(__file__).parent / "invariants.sql").read_bytes()
+
 _names = count(1)
 
 
@@ -258,5 +260,12 @@ def database(postgres: Postgres) -> Iterator[Database]:
 @pytest.fixture
 def home(database: Database) -> Database:
     """A fresh database with the home schema, installed by its ordinary owner."""
-    install(database.dsn)
+    install_checked(database.dsn)
     return database
+
+
+def install_checked(dsn: str) -> None:
+    """The home schema, with its invariants as constraints."""
+    install(dsn)
+    with psycopg.connect(dsn, autocommit=True) as owner:
+        owner.execute(_INVARIANTS)

@@ -20,8 +20,7 @@ import psycopg
 import pytest
 
 from durproxy.observed import Event, Observed
-from durproxy.schema.install import install
-from tests.fix_postgres import Database, Postgres, Role
+from tests.fix_postgres import Database, Postgres, Role, install_checked
 
 # Of the processes under test: nothing of ours or libpq's that happens to be set here.
 ENVIRONMENT = {
@@ -181,7 +180,7 @@ def serve(serve_with: ServeWith) -> Serve:
 @pytest.fixture(scope="session")
 def shared_serve(postgres: Postgres) -> Iterator[Serve]:
     home = postgres.fresh_database()
-    install(home.dsn)
+    install_checked(home.dsn)
     with closing(Serve(home, {}, {})) as server:
         server.wait_ready()
         yield server

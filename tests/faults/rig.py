@@ -9,9 +9,8 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from durproxy.schema.install import install
 from tests.faults.relay import Relay
-from tests.fix_postgres import Postgres
+from tests.fix_postgres import Postgres, install_checked
 from tests.fix_serve import Serve
 
 Meddling = Callable[["Rig", int], bytes]
@@ -23,7 +22,7 @@ class Rig:
 
     def __init__(self, postgres: Postgres, **settings: object) -> None:
         self.home = postgres.fresh_database()
-        install(self.home.dsn)
+        install_checked(self.home.dsn)
         self.relay = Relay("127.0.0.1", postgres.port)
         self._postgres = postgres
         self._path = self.home.passfile.parent / f"{self.home.name}.ask"

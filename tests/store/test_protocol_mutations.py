@@ -184,9 +184,9 @@ _HOLDERS = [
              protocol.test_what_a_forgotten_worker_still_claimed_is_found),
 ]  # fmt: skip
 _RUNS = [
-    Mutation("_runs_1", "            COMMIT;", "",
+    Mutation("_runs_2", "            COMMIT;", "",
              runs.test_a_step_is_committed_while_the_next_one_runs),
-    Mutation("_runs_1", "EXIT WHEN pg_catalog.clock_timestamp()", "EXIT WHEN false AND now()",
+    Mutation("_runs_2", "EXIT WHEN pg_catalog.clock_timestamp()", "EXIT WHEN false AND now()",
              runs.test_a_call_whose_time_is_over_leaves_the_rest),
 ]  # fmt: skip
 _MUTATIONS = [*_RUNS, *_FINISH, *_CANCEL, *_SCOPES, *_WAITS, *_HOLDERS]

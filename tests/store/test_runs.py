@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import psycopg
 import pytest
@@ -13,9 +14,9 @@ from tests.store.arena import Arena, Waiting, Worker
 _LOCK = 42
 _WAITS = ("SELECT 1", f"SELECT pg_advisory_xact_lock({_LOCK})", "SELECT 1")
 _RUNS = """
-    CALL df._runs_1(%(id)s, %(token)s, '{}', '{}', '{}', '', %(nodes)s::int[], %(texts)s::text[],
+    CALL df._runs_2(%(id)s, %(token)s, '{}', '{}', '{}', '', %(nodes)s::int[], %(texts)s::text[],
         %(rows)s::boolean[], %(rows)s::text[], NULL, NULL, NULL, false, false, %(patience)s,
-        NULL, NULL)"""
+        %(flush)s, NULL, NULL)"""
 
 
 @pytest.fixture
@@ -25,7 +26,12 @@ def arena(store: Database, add_user: Callable[[], Role]) -> Iterator[Arena]:
 
 
 def _send(
-    arena: Arena, session: psycopg.Connection, worker: Worker, *texts: str, patience: str = "1 h"
+    arena: Arena,
+    session: psycopg.Connection,
+    worker: Worker,
+    *texts: str,
+    patience: str = "1 h",
+    flush: bool = True,
 ) -> Waiting:
     """Send the steps 1, 2, … of the instance."""
     params = {
@@ -35,6 +41,7 @@ def _send(
         "texts": list(texts),
         "rows": [None] * len(texts),
         "patience": patience,
+        "flush": flush,
     }
     return arena.waiting(session, _RUNS, params)
 
@@ -82,3 +89,37 @@ def test_a_call_whose_time_is_over_leaves_the_rest(arena: Arena) -> None:
     sent = _send(arena, session, worker, "SELECT 1", "SELECT 1", patience="-1 s")
     assert sent.value(arena.patience) == 1
     assert arena.rows(worker.instance, "d") == [(1, "")]
+
+
+# (what the call is asked for, what each of its commits waits for)
+_FLUSHES = {
+    "each step": ({"flush": True}, ["on", "on", "on"]),
+    "the last one": ({"flush": False}, ["off", "off", "on"]),
+    "where the call ends": ({"flush": False, "patience": "0"}, ["on"]),
+}
+
+
+@pytest.mark.parametrize(("asked", "waits_for"), _FLUSHES.values(), ids=_FLUSHES)
+def test_the_commit_with_which_a_call_ends_is_flushed(
+    arena: Arena, asked: dict[str, Any], waits_for: list[str]
+) -> None:
+    worker, owner = arena.claimed(), arena.session()
+    owner.execute(
+        """
+        DROP TABLE IF EXISTS public.step, public.flushed;
+        CREATE TABLE public.step (n int);
+        CREATE TABLE public.flushed (n int, waits_for text);
+        CREATE OR REPLACE FUNCTION public.at_commit() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            INSERT INTO public.flushed VALUES (NEW.n, current_setting('synchronous_commit'));
+            RETURN NULL;
+        END $$;
+        CREATE CONSTRAINT TRIGGER at_commit AFTER INSERT ON public.step
+            DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION public.at_commit();
+        GRANT INSERT ON public.step, public.flushed TO PUBLIC"""
+    )
+    session = arena.session(arena.user)
+    session.execute("SET synchronous_commit = on")
+    steps = [f"INSERT INTO public.step VALUES ({n})" for n in (1, 2, 3)]
+    _send(arena, session, worker, *steps, **asked).value(arena.patience)
+    found = owner.execute("SELECT waits_for FROM public.flushed ORDER BY n").fetchall()
+    assert [waits for (waits,) in found] == waits_for

@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from durproxy.schema.install import migrations
+from durproxy.schema.install import install, migrations
 from tests.fix_postgres import Database, Role
 from tests.fix_serve import Serve
 from tests.store.asking import rows, value
@@ -40,6 +40,7 @@ def test_a_released_migration_is_never_edited(release: Release) -> None:
 
 def test_work_in_flight_ends_as_it_should(release: Release, database: Database) -> None:
     user = restored(release, database)
+    install(database.dsn)
     with closing(Serve(database, {}, {})) as serve:
         serve.wait_ready()
         with serve.connect(user) as client:
@@ -61,6 +62,7 @@ def test_old_and_new_workers_side_by_side(
     user = restored(release, database)
     with old_serve(release, database, tmp_path) as old:
         old.wait_ready()
+        install(database.dsn)
         with closing(Serve(database, {}, {})) as new:
             new.wait_ready()
             with old.connect(user) as at_old, new.connect(user) as at_new:

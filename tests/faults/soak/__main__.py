@@ -17,12 +17,11 @@ from random import Random
 
 import psycopg
 
-from durproxy.schema.install import install
 from tests.faults.relay import Relay
 from tests.faults.soak.faults import Faults
 from tests.faults.soak.users import Users
 from tests.fix_http import Web, serving_web
-from tests.fix_postgres import BINDIRS, Database, Postgres
+from tests.fix_postgres import BINDIRS, Database, Postgres, install_checked
 from tests.fix_serve import Serve
 from tests.waiting import wait_until
 
@@ -82,7 +81,7 @@ def main() -> int:
 
 def _home(postgres: Postgres, weaken: str | None) -> Database:
     home = postgres.fresh_database()
-    install(home.dsn)
+    install_checked(home.dsn)
     with home.connect() as owner:
         # the cluster's default loses what was committed last
         owner.execute(f"ALTER DATABASE {home.name} SET synchronous_commit = on".encode())
