@@ -104,6 +104,7 @@ class Settings(BaseSettings):
     lease: float = Field(default=10.0, gt=0)  # seconds without a sign of life: dead
     claim_batch: int = Field(default=50, ge=1)
     max_held: int = Field(default=500, ge=1)  # instances in one engine's memory
+    flush_each_step: bool = True  # off: steps that are sent together reach the disk together
     max_result_bytes: int = Field(default=20_000_000, ge=1, le=500_000_000)  # of one step's rows
     set_aside_after: int = Field(default=5, ge=1)  # attempts that an instance spoilt alone
     max_user_connections: int = Field(default=10, ge=1)  # of one engine as one role

@@ -46,6 +46,8 @@ class Holding:
         ended: Callable[[str], None],
         left: Callable[[str, datetime | None, bool], None],
         most_bytes: int,
+        *,
+        flush_each_step: bool,
     ) -> None:
         """`most_bytes`: of the rows that a step returns."""
         self._store = store
@@ -55,6 +57,7 @@ class Holding:
         self._ended = ended
         self._left = left
         self._most_bytes = most_bytes
+        self._flush_each_step = flush_each_step
         self._shapes: dict[tuple[str, str | None], Shapes] = {}
         # from the claim's reply on, so that nobody takes it for lost; None while it is loaded
         self._held: dict[str, RunningInstance | None] = {}
@@ -157,8 +160,9 @@ class Holding:
         shapes = self._shapes.setdefault((role, claim.database), Shapes(self._most_bytes))
         pool = self._roles.of(role, claim.database)
         running = RunningInstance(
-            claim, execution, self._store, pool, shapes, self._http, self._ended
-        )
+            claim, execution, self._store, pool, shapes, self._http, self._ended,
+            flush_each_step=self._flush_each_step,
+        )  # fmt: skip
         self._held[claim.id] = running
         if self._leaving or claim.id in self._paused:
             running.leave()

@@ -74,12 +74,14 @@ class RunningInstance:
         shapes: Shapes,
         http: HttpSteps,
         ended: Callable[[str], None],
+        *,
+        flush_each_step: bool,
     ) -> None:
         self.claim = claim
         self._execution = execution
         self._store = store
         self._pool = pool
-        self._ahead = RunsAhead(claim, execution, store, shapes)
+        self._ahead = RunsAhead(claim, execution, store, shapes, flush_each=flush_each_step)
         self._performing = Performing(claim, store, pool, shapes, http, self._ahead)
         self._ended = ended
         self._tasks: dict[Key, trio.CancelScope] = {}

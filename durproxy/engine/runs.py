@@ -1,11 +1,15 @@
 """Steps sent ahead of their turn: what follows a step whatever it returns goes with it.
 
-Steps of a sequence whose results nothing reads go to the server in one call (`df._runs_1`), which
+Steps of a sequence whose results nothing reads go to the server in one call (`df._runs_2`), which
 runs each in a transaction of its own and stops at the first that fails. The core asks for every
 step in its turn, as always; for one that ran ahead the answer is here already:
 
     done     its transaction has committed; it needs nothing any more
     met      it failed: the error is handled in its turn, as if it had run only then
+
+Without `flush_each` the steps of a call reach the disk with its last commit: all that is done about
+them, here and by others who are told, comes after it. A server that crashes before undoes the last of
+them together with their checkpoints, and they run again.
 
 When the reply of a call is lost nothing is known of any of its steps, and the instance is given
 back like after any other lost reply.
@@ -27,9 +31,9 @@ from durproxy.engine.store import Store
 from durproxy.engine.trigger import passed
 
 _RUNS = (
-    "CALL df._runs_1($1, $2::uuid, $3::integer[], $4::text[], $5::bigint[], $6, $7::integer[], "
+    "CALL df._runs_2($1, $2::uuid, $3::integer[], $4::text[], $5::bigint[], $6, $7::integer[], "
     '$8::text[], $9::boolean[], $10::text[], $11::json, $12::"char", $13::integer, $14::boolean, '
-    "$15::boolean, $16::interval, NULL, NULL)"
+    "$15::boolean, $16::interval, $17::boolean, NULL, NULL)"
 )
 _MOST = 50  # steps in a call
 _PATIENCE = "50 ms"  # no step begins later in a call: a pause or a drain waits for its end
@@ -38,11 +42,21 @@ _PATIENCE = "50 ms"  # no step begins later in a call: a pause or a drain waits 
 class RunsAhead:
     """The SQL steps of one instance."""
 
-    def __init__(self, claim: Claim, execution: Execution, store: Store, shapes: Shapes) -> None:
+    def __init__(
+        self,
+        claim: Claim,
+        execution: Execution,
+        store: Store,
+        shapes: Shapes,
+        *,
+        flush_each: bool,
+    ) -> None:
+        """`flush_each`: every step waits until it is on disk, and not only the last of a call."""
         self._claim = claim
         self._execution = execution
         self._store = store
         self._shapes = shapes
+        self._flush_each = flush_each
         self._most = _MOST
         self._done: dict[Key, StepResult] = {}
         self._met: dict[Key, Met] = {}
@@ -115,6 +129,7 @@ class RunsAhead:
                 array_literal(one.values for one in ready),
                 types_json(last_ready.types), *decision_values(last.decides),
                 "t" if back else "f", "t" if clean else "f", _PATIENCE,
+                "t" if self._flush_each else "f",
             ),
             lambda: passed("step.sent"),
         )  # fmt: skip

@@ -54,7 +54,9 @@ _TOO_MUCH = "54000"  # program limit exceeded
 # what a setting that another instance left can do before the statement cleans the session: a
 # read-only transaction, a statement timeout, array_nulls where the parameters are read
 _BEFORE_CLEANING = frozenset(("25006", "57014", "22P02"))
-_OURS = re.compile(r"(?<![\w.])(?:df\.)?(?P<name>_run_received_1|_runs?_1|_finish_1|_receive_1)\(")
+_OURS = re.compile(
+    r"(?<![\w.])(?:df\.)?(?P<name>_run_received_1|_run_1|_runs_2|_finish_1|_receive_1)\("
+)
 _ATTEMPTS = 10
 
 
@@ -151,7 +153,7 @@ async def _after(
 
 
 def sent_back(answer: str | None, ready: ReadyStep) -> StepResult:
-    """A result as df._run_1 and df._runs_1 send it, if something here reads it."""
+    """A result as df._run_1 and df._runs_2 send it, if something here reads it."""
     if answer is None:
         return StepResult()
     text, exact = json.loads(answer)
@@ -188,7 +190,7 @@ def _is_from_finish(error: ServerError) -> bool:
         return False
     if found["name"] == "_run_received_1":
         return "PERFORM" in outermost
-    if found["name"] in ("_run_1", "_runs_1"):
+    if found["name"] in ("_run_1", "_runs_2"):
         return "EXECUTE" not in outermost and "COMMIT" not in outermost
     return True
 

@@ -82,6 +82,7 @@ class Worker:
                     partial(self._ended, announcing),
                     self._left,
                     self._settings.max_result_bytes,
+                    flush_each_step=self._settings.flush_each_step,
                 )
                 self._claims = Claims(
                     self._store,
