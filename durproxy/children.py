@@ -12,6 +12,7 @@ import math
 import os
 import signal
 import socket
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -48,6 +49,7 @@ class Child:
         self._zygote = zygote
         self._pid: int | None = None
         self._starts = 0
+        self._ends: Counter[str] = Counter()
         self._ready_at = math.inf
         self._stopping = trio.Event()
         self._may_end = False
@@ -83,6 +85,7 @@ class Child:
         code = await self._watch(pid, ready_fd)
         if self._may_end and code == 0:
             self._stopping.set()
+        self._ends[_signal_name(-code) if code < 0 else f"exit {code}"] += 1
         _log_end(self, pid, code, expected=self._stopping.is_set())
         return pid
 
@@ -94,6 +97,7 @@ class Child:
             "pid": self._pid,
             "ready": self._pid is not None and self._ready_at < math.inf,
             "starts": self._starts,
+            "ends": self._ends,
         }
 
     def renew(self) -> None:

@@ -25,6 +25,7 @@ import trio
 from durproxy.config import Settings
 from durproxy.engine.claim import Look, OtherEngine, Walk
 from durproxy.engine.holding import Holding
+from durproxy.engine.statistics import CLAIMED, TAKEN_OVER
 from durproxy.engine.store import Store
 from durproxy.errors import DurproxyError
 from durproxy.log import get_logger
@@ -172,6 +173,8 @@ class Claims:
                 room, self._walk, self._roles(), self._room_of_role
             )
             self._begin(claims)
+        if claims:
+            CLAIMED.observe(len(claims))
         self.expect(self._walk.next_ready)
         return bool(claims)
 
@@ -243,6 +246,7 @@ class Claims:
             return
         if other.owns:
             taken = await self._store.take_over(other.id, self._settings.max_held)
+            TAKEN_OVER.add(by=taken)
             _log.info("engine.taken_over", engine_id=other.id, instances=taken)
             self.wake()
             self.look_around()

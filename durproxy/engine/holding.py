@@ -19,6 +19,7 @@ from durproxy.engine.http_step import HttpSteps
 from durproxy.engine.leaving import released
 from durproxy.engine.pools import RolePools
 from durproxy.engine.running import RunningInstance
+from durproxy.engine.statistics import ENDED, INTERRUPTED
 from durproxy.engine.step_text import Shapes
 from durproxy.engine.store import Store
 from durproxy.errors import DurproxyError, LanguageError
@@ -148,6 +149,7 @@ class Holding:
         except LanguageError as error:
             await self._refuse(claim, error)
         except Exception as error:  # noqa: BLE001 -- an instance that trips us must not stop the others
+            INTERRUPTED.add("crash")
             _log.error("instance.crashed", instance=claim.id, error=repr(error), exc_info=True)
             trouble = f"it crashed its worker's task: {error!r}"
             due = await released(claim, self._store.put_off(claim, trouble, attempt=True))
@@ -179,6 +181,7 @@ class Holding:
         except DurproxyError as lost:
             _log.warning("instance.interrupted", instance=claim.id, error=lost.message)
             return
+        ENDED.add("failed")
         self._ended(claim.id)
 
     def _out(self, claim: Claim) -> None:

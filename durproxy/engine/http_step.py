@@ -40,6 +40,7 @@ from durproxy.engine.http_exchange import Answer, ExchangeFailure, Route, exchan
 from durproxy.engine.http_request import HttpRequest, fill_request
 from durproxy.engine.http_routes import HttpRoutes
 from durproxy.engine.secrets import SecretUnavailable
+from durproxy.engine.statistics import http_answered, http_failed
 from durproxy.engine.step_text import StepFailure
 from durproxy.engine.store import Store
 from durproxy.log import get_logger
@@ -81,6 +82,7 @@ class HttpSteps:
             request = _request(claim, action, route)
             answer, duration = await self._answered(request, route)
         except EgressRefused as refusal:
+            http_failed("WF023")
             error = StepError(str(refusal), "WF023", hint=refusal.hint, node=node)
             raise StepFailure(error) from None
         except ReferenceFailure as failure:
@@ -88,8 +90,10 @@ class HttpSteps:
         except SecretUnavailable as failure:
             raise StepFailure(replace(failure.error, node=node)) from None
         except ExchangeFailure as failure:
+            http_failed(failure.sqlstate)
             error = StepError(failure.message, failure.sqlstate, hint=failure.hint, node=node)
             raise StepFailure(error) from None
+        http_answered(answer.status)
         _log.info(
             "http.answered", instance=claim.id, node=node, path=action.key.path,
             status=answer.status, duration_ms=duration,

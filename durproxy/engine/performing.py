@@ -37,6 +37,7 @@ from durproxy.engine.schedule import next_after
 from durproxy.engine.sql_transaction import run_transaction
 from durproxy.engine.step_text import SeveralStatements, Shapes, StepFailure
 from durproxy.engine.store import Store
+from durproxy.engine.statistics import RETRIES, step_over
 from durproxy.errors import LanguageError, UpstreamUnreachable
 from durproxy.log import get_logger
 
@@ -88,6 +89,7 @@ class Performing:
                 begins = await self._store.retry(self._claim, action)
                 return AttemptOpened(key, begins)
             case RunStep():
+                RETRIES.add()
                 return await self._run_step(action, alone=alone)
             case RecordFailure():
                 return await self._fail(action, action.error)
@@ -125,9 +127,13 @@ class Performing:
                 await self.let_go()
                 result = await self._http.run(self._claim, action)
             else:
+            step_over(action.node.type, "completed", None)
                 result = await self._run_sql(action, alone=alone)
         except StepFailure as failure:
-            return await self._fail(action, failure.error, trio.current_time() - began)
+            seconds = trio.current_time() - began
+            step_over(action.node.type, "failed", seconds)
+            return await self._fail(action, failure.error, seconds)
+        step_over(action.node.type, "completed", trio.current_time() - began)
         return StepCompleted(action.key, result)
 
     async def _run_sql(self, action: RunStep, *, alone: bool) -> StepResult:

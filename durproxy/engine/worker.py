@@ -8,17 +8,19 @@ may have been taken over.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
 import uuid
+from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
 
 import trio
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from durproxy.bus import Ended, Gone, LocalBus, Wake
+from durproxy.bus import Ended, Gone, LocalBus, Reply, Report, Wake
 from durproxy.child import announce_ready
 from durproxy.config import Settings
 from durproxy.engine.announcing import Announcing
@@ -32,9 +34,11 @@ from durproxy.engine.pools import Pool, RolePools
 from durproxy.engine.probation import run_probation
 from durproxy.engine.retention import Retention
 from durproxy.engine.store import Store
+from durproxy.engine.statistics import report
 from durproxy.errors import DurproxyError, UpstreamUnreachable
 from durproxy.log import get_logger
 
+from durproxy.measures import Family
 _log = get_logger(__name__)
 
 _STORE_CONNECTIONS = 6
@@ -47,6 +51,7 @@ _STORE_SETTINGS = (
 _RECURSION = 40_000  # a graph's JSON may be nested as deep as it has nodes
 _RETRY = 1.0  # seconds between attempts to reach the upstream
 _LAST_WORDS = 5.0  # seconds to give back what is still held
+_LEASE_LOST = 75  # the exit code, which the metrics name: a temporary failure, in sysexits.h
 
 
 def run(settings: Settings, index: int, *, alone: bool = False) -> int:
@@ -97,7 +102,7 @@ class Worker:
                 )
                 nursery.start_soon(self._hints.run)
                 nursery.start_soon(self._listen, life)
-                nursery.start_soon(self._receive, bus)
+                nursery.start_soon(self._receive, bus, holding)
                 nursery.start_soon(self._claims.run_ticks)
                 nursery.start_soon(self._claims.run)
                 nursery.start_soon(self._roles.tidy)
@@ -110,7 +115,7 @@ class Worker:
             announcing.tell_now()
         self._store_pool.close_idle()
         self._roles.close_idle()
-        return 1 if self._life_lost else 0
+        return _LEASE_LOST if self._life_lost else 0
 
     async def _connect_life(self) -> Connection:
         """The life connection, as soon as the upstream lets us in."""
@@ -153,7 +158,7 @@ class Worker:
         self._life_lost = True
         self._nursery.cancel_scope.cancel()
 
-    async def _receive(self, bus: LocalBus) -> None:
+    async def _receive(self, bus: LocalBus, holding: Holding) -> None:
         async for message in bus.receive():
             match message:
                 case Wake():
@@ -164,6 +169,8 @@ class Worker:
                     pass  # meant for proxies
 
     def _ended(self, announcing: Announcing, instance: str) -> None:
+                case Report(reply):
+                    self._nursery.start_soon(_tell, reply, report(len(holding.ids())))
         """An instance has reached its end here."""
         announcing.ended(instance)
         self._retention.ended()
@@ -205,6 +212,11 @@ def _store_conninfo(settings: Settings, name: str) -> str:
 
     jit is off: where the functions forbid sequential scans a plan without an index looks so
     expensive that the server would compile it, for most of a second.
+async def _tell(reply: Reply, families: Sequence[Family]) -> None:
+    await reply.say(json.dumps(families).encode())
+    reply.close()
+
+
     """
     given = conninfo_to_dict(settings.upstream)
     options = f"{given.get('options') or ''} {_STORE_SETTINGS}".strip()

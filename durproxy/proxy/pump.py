@@ -28,7 +28,9 @@ import trio
 from durproxy.log import get_logger
 from durproxy.proxy.flow import Flow
 from durproxy.proxy.link import Link
+from durproxy.proxy.sampling import Sampling, Stopwatch
 from durproxy.proxy.statistics import Counters
+from durproxy.proxy.upward import Upward
 
 log = get_logger(__name__)
 
@@ -59,11 +61,13 @@ class Pump:
         self.links: set[Link] = set()
         self._epoll = select.epoll()
         self._masks: dict[int, int] = {}  # what the epoll set was last told, by descriptor
-        self._sources: dict[int, Flow | _Lingering] = {}  # who reads the descriptor
+        # who reads the descriptor
+        self._sources: dict[int, Flow | _Lingering | Stopwatch] = {}
         self._sinks: dict[int, Flow] = {}  # who writes to it
         self._lingering: dict[Link, float] = {}  # and when it is closed anyway
         self._empty = trio.Event()  # no link is left; made anew when one is adopted
         self._empty.set()
+        self.sampling = Sampling(self)
 
     def watch(self, sock: socket.socket) -> None:
         """Give way to trio when there is something on this socket, which one of its tasks reads.
@@ -91,6 +95,12 @@ class Pump:
         server = _IN * down.reading | _OUT * bool(up.pending)
         self._set_mask(link.client.fileno(), client)
         self._set_mask(link.server.fileno(), server)
+
+    def read_answer_by(self, link: Link, now: Flow | Stopwatch, before: Flow | Stopwatch) -> None:
+        """Let another one be called when the server says something, unless that has changed."""
+        descriptor = link.server.fileno()
+        if self._sources.get(descriptor) is before:
+            self._sources[descriptor] = now
 
     def linger(self, link: Link) -> None:
         """The server's side is over: wait for the client to leave, with all that it was sent.
@@ -159,7 +169,7 @@ class Pump:
         poll = self._epoll.poll
         sources = self._sources
         until = monotonic() + _SPELL
-        give_way = False
+        give_way = sampled = False
         while not give_way:
             events = poll(0 if self.guests else _LINGER, _MOST_EVENTS)
             if not events:
@@ -176,6 +186,10 @@ class Pump:
                         self._relay_unusual(descriptor, event)
                 except Exception as error:  # noqa: BLE001  # one connection's fault, not the others'
                     self._give_up(flow.link, error)
+            if not sampled:
+                sampled = True
+                if isinstance(flow, Upward):
+                    self.sampling.maybe_begin(flow.link, until - _SPELL)
             give_way |= self.guests > 0 or monotonic() > until
 
     def _relay_unusual(self, descriptor: int, event: int) -> None:

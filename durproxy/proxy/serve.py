@@ -6,7 +6,6 @@ import errno
 import json
 import signal
 import socket
-from dataclasses import asdict
 from time import monotonic
 
 import trio
@@ -22,6 +21,7 @@ from durproxy.proxy.cancelling import cancel_for_sibling
 from durproxy.proxy.greeting import greet
 from durproxy.proxy.loaded import load
 from durproxy.proxy.shell import Shell
+from durproxy.proxy.statistics import report
 
 log = get_logger(__name__)
 
@@ -106,7 +106,8 @@ def _follow(shell: Shell, message: Follow) -> None:
 
 
 async def _report(shell: Shell, asked: Report) -> None:
-    await asked.reply.say(json.dumps(asdict(shell.counters)).encode())
+    families = [*report(shell.counters), shell.pump.sampling.report()]
+    await asked.reply.say(json.dumps(families).encode())
     asked.reply.close()
 
 

@@ -5,7 +5,10 @@ Each number says what it is; the web port shows them all under their names.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
+
+from durproxy.measures import Count, Family, gauge
 
 
 def _count(what: str) -> int:
@@ -39,3 +42,16 @@ class Counters:
     violations: int = _count("streams that broke the protocol and are relayed unread")
     holds: int = _count("statements that waited here for an instance")
     holds_now: int = _now("statements that wait here for an instance")
+
+
+def report(counters: Counters) -> Iterator[Family]:
+    """All of them, under the names of their metrics."""
+    for each in fields(Counters):
+        name, what = f"durproxy_proxy_{each.name}", each.metadata["help"]
+        value = getattr(counters, each.name)
+        if each.metadata["grows"]:
+            count = Count(name, what)
+            count.add(by=value)
+            yield count.report()
+        else:
+            yield gauge(name, what, value)

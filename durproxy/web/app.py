@@ -21,10 +21,13 @@ from durproxy.child import announce_ready
 from durproxy.config import Settings
 from durproxy.web.health import look
 from durproxy.web.metrics import exposition
+from durproxy.web.queue import Queue
 
 
 def make_app(settings: Settings, bus: LocalBus) -> Starlette:
     """The routes; nothing here is needed for the proxies and engines to work."""
+
+    queue = Queue(settings)
 
     async def healthz(request: Request) -> Response:
         return JSONResponse({"status": "ok"})
@@ -35,7 +38,8 @@ def make_app(settings: Settings, bus: LocalBus) -> Starlette:
 
     async def metrics(request: Request) -> Response:
         return Response(
-            exposition(await bus.ask_reports()), headers={"Content-Type": CONTENT_TYPE_LATEST}
+            exposition(await bus.ask_reports(), await queue.read()),
+            headers={"Content-Type": CONTENT_TYPE_LATEST},
         )
 
     @asynccontextmanager
