@@ -26,7 +26,12 @@ def configure(settings: Settings, process: str) -> None:
             structlog.processors.JSONRenderer(default=str),
         ]
     else:
-        rendering = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        # not rich's tracebacks: they show the values of variables, of passwords too
+        rendering = [
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+            )
+        ]
     structlog.configure(
         processors=[*shared, *rendering],
         wrapper_class=structlog.make_filtering_bound_logger(settings.log_level),

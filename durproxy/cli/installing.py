@@ -12,7 +12,7 @@ from durproxy.cli.options import Config, Json, Upstream
 
 
 def add_commands(app: typer.Typer) -> None:
-    for command in (init, uninstall, version):
+    for command in (init, acknowledge_restore, uninstall, version):
         app.command()(command)
 
 
@@ -31,6 +31,23 @@ def init(as_json: Json = False, upstream: Upstream = None, config: Config = None
         return
     done = f"applied {', '.join(report.applied)}" if report.changed else "nothing to do"
     typer.echo(f'database "{report.database}": home schema version {report.version}, {done}')
+
+
+def acknowledge_restore(
+    as_json: Json = False, upstream: Upstream = None, config: Config = None
+) -> None:
+    """Let engines go on with the workflows of a database that was restored or copied."""
+    from durproxy.cli.asking import find_upstream
+    from durproxy.cli.tables import print_json
+    from durproxy.restored import acknowledge
+
+    held_back = acknowledge(find_upstream(upstream, config))
+    if as_json:
+        print_json({"held_back": held_back})
+    elif held_back is None:
+        typer.echo("nothing to do, engines were not held back")
+    else:
+        typer.echo(f"engines go on; they were held back because {held_back}")
 
 
 def uninstall(

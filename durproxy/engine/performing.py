@@ -35,9 +35,9 @@ from durproxy.engine.pools import Pool
 from durproxy.engine.runs import RunsAhead
 from durproxy.engine.schedule import next_after
 from durproxy.engine.sql_transaction import run_transaction
+from durproxy.engine.statistics import RETRIES, step_over
 from durproxy.engine.step_text import SeveralStatements, Shapes, StepFailure
 from durproxy.engine.store import Store
-from durproxy.engine.statistics import RETRIES, step_over
 from durproxy.errors import LanguageError, UpstreamUnreachable
 from durproxy.log import get_logger
 
@@ -87,9 +87,9 @@ class Performing:
                 return RowsLoaded(key, rows[self._claim.id])
             case OpenAttempt():
                 begins = await self._store.retry(self._claim, action)
+                RETRIES.add()
                 return AttemptOpened(key, begins)
             case RunStep():
-                RETRIES.add()
                 return await self._run_step(action, alone=alone)
             case RecordFailure():
                 return await self._fail(action, action.error)
@@ -120,6 +120,7 @@ class Performing:
 
     async def _run_step(self, action: RunStep, *, alone: bool) -> Event:
         if (ran := self._ahead.take(action.key)) is not None:
+            step_over(action.node.type, "completed", None)
             return StepCompleted(action.key, ran)
         began = trio.current_time()
         try:
@@ -127,7 +128,6 @@ class Performing:
                 await self.let_go()
                 result = await self._http.run(self._claim, action)
             else:
-            step_over(action.node.type, "completed", None)
                 result = await self._run_sql(action, alone=alone)
         except StepFailure as failure:
             seconds = trio.current_time() - began

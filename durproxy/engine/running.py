@@ -43,8 +43,8 @@ from durproxy.engine.leaving import released
 from durproxy.engine.performing import Performable, Performing, SessionLost
 from durproxy.engine.pools import Pool
 from durproxy.engine.runs import RunsAhead
-from durproxy.engine.step_text import Shapes
 from durproxy.engine.statistics import ENDED, INTERRUPTED
+from durproxy.engine.step_text import Shapes
 from durproxy.engine.store import Store
 from durproxy.engine.waits import Waits
 from durproxy.errors import (
@@ -126,26 +126,26 @@ class RunningInstance:
                 finally:
                     await self._performing.let_go()
         except* NotHeld:
+            INTERRUPTED.add("lost")
             _log.info("instance.lost", instance=self.claim.id)
         except* LostHold:
-            INTERRUPTED.add("lost")
+            INTERRUPTED.add("unknown")
             await self._give_back_now()
         except* UpstreamUnreachable as group:
-            INTERRUPTED.add("unknown")
+            INTERRUPTED.add("role")
             trouble = str(group.exceptions[0])
             if self._pool.is_news():  # there may be many workflows of its, each tried again
-            INTERRUPTED.add("role")
                 _log.warning("role.unreachable", role=self.claim.role, error=trouble)
             await self._put_off(trouble)
         except* SessionLost as group:
+            INTERRUPTED.add("session")
             trouble = str(group.exceptions[0])
             _log.warning("instance.interrupted", instance=self.claim.id, error=trouble)
-            INTERRUPTED.add("session")
             await self._put_off(f"the session of its step was lost: {trouble}", attempt=True)
         except* DurproxyError as group:
+            INTERRUPTED.add("error")
             trouble = str(group.exceptions[0])
             _log.warning("instance.interrupted", instance=self.claim.id, error=trouble)
-            INTERRUPTED.add("error")
             await self._put_off(trouble)
 
     async def _go_straight(self) -> deque[Action] | None:
@@ -288,9 +288,9 @@ class RunningInstance:
         self._tell_ended(action.status.value, action.error)
 
     def _tell_ended(self, status: str, error: StepError | None = None) -> None:
+        ENDED.add(status)
         if error is None:
             _log.debug("instance.ended", instance=self.claim.id, status=status)
-        ENDED.add(status)
         else:
             _log.info(
                 "instance.ended", instance=self.claim.id, status=status,

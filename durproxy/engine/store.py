@@ -341,6 +341,10 @@ class Store:
 
     # --- looking around ---
 
+    async def seen(self) -> None:
+        """Workers are at work in this database."""
+        await self._call("_seen_1", "", ())
+
     async def now(self) -> datetime:
         """The database's time."""
         now = time_of((await self._call("_now_1", "", ())).one()[0])

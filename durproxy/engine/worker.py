@@ -32,13 +32,14 @@ from durproxy.engine.holding import Holding
 from durproxy.engine.http_step import HttpSteps
 from durproxy.engine.pools import Pool, RolePools
 from durproxy.engine.probation import run_probation
+from durproxy.engine.recognising import keep_seen, wait_recognised
 from durproxy.engine.retention import Retention
-from durproxy.engine.store import Store
 from durproxy.engine.statistics import report
+from durproxy.engine.store import Store
 from durproxy.errors import DurproxyError, UpstreamUnreachable
 from durproxy.log import get_logger
-
 from durproxy.measures import Family
+
 _log = get_logger(__name__)
 
 _STORE_CONNECTIONS = 6
@@ -50,8 +51,8 @@ _STORE_SETTINGS = (
 )
 _RECURSION = 40_000  # a graph's JSON may be nested as deep as it has nodes
 _RETRY = 1.0  # seconds between attempts to reach the upstream
-_LAST_WORDS = 5.0  # seconds to give back what is still held
 _LEASE_LOST = 75  # the exit code, which the metrics name: a temporary failure, in sysexits.h
+_LAST_WORDS = 5.0  # seconds to give back what is still held
 
 
 def run(settings: Settings, index: int, *, alone: bool = False) -> int:
@@ -108,6 +109,7 @@ class Worker:
                 nursery.start_soon(self._roles.tidy)
                 nursery.start_soon(announcing.run)
                 nursery.start_soon(self._retention.run)
+                nursery.start_soon(keep_seen, self._store)
                 if self._alone:
                     nursery.start_soon(self._leave_unused, holding, nursery)
                 announce_ready()
@@ -122,6 +124,7 @@ class Worker:
         while True:
             try:
                 life = await Connection.connect(_store_conninfo(self._settings, "durproxy engine"))
+                await wait_recognised(life, self._settings)
                 await life.run(
                     "SELECT df._register_1($1::uuid, $2::smallint, $3::boolean)",
                     (self._id, str(FORMAT), str(self._alone)),
@@ -165,12 +168,12 @@ class Worker:
                     self._claims.wake()
                 case Gone():
                     self._claims.look_around()
+                case Report(reply):
+                    self._nursery.start_soon(_tell, reply, report(len(holding.ids())))
                 case Ended():
                     pass  # meant for proxies
 
     def _ended(self, announcing: Announcing, instance: str) -> None:
-                case Report(reply):
-                    self._nursery.start_soon(_tell, reply, report(len(holding.ids())))
         """An instance has reached its end here."""
         announcing.ended(instance)
         self._retention.ended()
@@ -200,6 +203,7 @@ class Worker:
             await holding.wait_left()
         with trio.move_on_after(_LAST_WORDS):
             try:
+                await self._store.seen()
                 await self._store.release_all()
             except DurproxyError as error:  # whoever comes next takes it over
                 _log.warning("engine.not_released", error=error.message)
@@ -207,16 +211,16 @@ class Worker:
         nursery.cancel_scope.cancel()
 
 
-def _store_conninfo(settings: Settings, name: str) -> str:
-    """As the home schema's owner, with the settings that the protocol's functions count on.
-
-    jit is off: where the functions forbid sequential scans a plan without an index looks so
-    expensive that the server would compile it, for most of a second.
 async def _tell(reply: Reply, families: Sequence[Family]) -> None:
     await reply.say(json.dumps(families).encode())
     reply.close()
 
 
+def _store_conninfo(settings: Settings, name: str) -> str:
+    """As the home schema's owner, with the settings that the protocol's functions count on.
+
+    jit is off: where the functions forbid sequential scans a plan without an index looks so
+    expensive that the server would compile it, for most of a second.
     """
     given = conninfo_to_dict(settings.upstream)
     options = f"{given.get('options') or ''} {_STORE_SETTINGS}".strip()

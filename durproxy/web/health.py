@@ -10,6 +10,7 @@ import trio
 from durproxy.config import Settings
 from durproxy.connecting import connect
 from durproxy.errors import DurproxyError
+from durproxy.restored import problem
 from durproxy.schema.install import installed_version, migrations
 
 _TIMEOUT = 5.0  # seconds: a slower upstream is not ready
@@ -78,5 +79,8 @@ def _judge_engines(settings: Settings, connection: psycopg.Connection) -> str:
     if settings.engines == 0:
         return _OK
     patience = 2 * (settings.poll_interval + settings.lease)
+    copy = problem(connection, settings.upstream)
+    if copy is not None:
+        return f"held back until durproxy acknowledge-restore: {copy}"
     [(alive,)] = connection.execute(_ENGINES, [patience]).fetchall()
     return _OK if alive else "none is alive"
