@@ -3,9 +3,11 @@
 | setting                                    | takes effect                                       |
 |--------------------------------------------|----------------------------------------------------|
 | what proxies are told of logins and limits | for new connections, at once                       |
-| where we listen, how many processes, logs, | at the next start                                  |
-| the upstream                               |                                                    |
+| the upstream                               | so, too; engines and the web port start anew       |
+| where we listen, how many processes, logs  | at the next start                                  |
 | everything else                            | engines and the web port start anew, one at a time |
+
+The next start may be one that takes over (``handover``).
 """
 
 from __future__ import annotations
@@ -39,10 +41,11 @@ _AT_START = frozenset(
         "log_level",
         "proxies",
         "runtime_dir",
-        "upstream",
         "web",
     )
 )
+
+START_NEEDED = "A serve that is started with --takeover follows them without a gap."
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,11 @@ class Change:
     settings: Settings  # to be followed from now on
     later: tuple[str, ...]  # names of those that wait for the next start
     restarts: bool  # whether the engines have to begin anew
+
+
+def is_followed(name: str) -> bool:
+    """Whether a reload changes this setting."""
+    return name not in _AT_START
 
 
 def change(old: Settings, new: Settings) -> Change:

@@ -29,7 +29,7 @@ from durproxy.listening import Listening, listen, listen_beside
 from durproxy.log import configure, get_logger
 from durproxy.private_folder import SUPERVISOR, private_folder
 from durproxy.proxy.loaded import load
-from durproxy.reload import change
+from durproxy.reload import START_NEEDED, change
 from durproxy.zygote import Zygote
 
 _KILL_GRACE = 1.0  # beyond drain_timeout, for the children's own bookkeeping
@@ -116,15 +116,18 @@ class Supervisor:
     async def _reload_for(self, asked: Command) -> None:
         """An admin console."""
         try:
-            await self._reload()
+            later = await self._reload()
         except DurproxyError as error:
-            await asked.reply.say(error.message.encode())
+            await asked.reply.say(json.dumps({"problem": error.message}).encode())
         else:
-            await asked.reply.say(b"done")
+            await asked.reply.say(json.dumps({"at_next_start": later}).encode())
         asked.reply.close()
 
-    async def _reload(self) -> None:
-        """Follow the settings as they are now, if all of them can be used."""
+    async def _reload(self) -> tuple[str, ...]:
+        """Follow the settings as they are now, if all of them can be used.
+
+        The answer names those that wait for the next start.
+        """
         changed = change(self._settings, self._read_again())
         load(changed.settings)
         await trio.to_thread.run_sync(prepare_home, changed.settings)
@@ -136,6 +139,9 @@ class Supervisor:
             for child in (*self._engines, *self._web):
                 child.renew()
         _log.info("serve.reloaded", at_next_start=changed.later)
+        if changed.later:
+            _log.warning("serve.start_needed", settings=changed.later, hint=START_NEEDED)
+        return changed.later
 
     async def _report(self, asked: Report) -> None:
         children = [child.report() for child in self._children]

@@ -54,7 +54,7 @@ class Serve(Observed):
     def __init__(self, home: Database, settings: dict[str, object], env: dict[str, str]) -> None:
         self.home = home
         self.port = 0
-        chosen = {
+        chosen: dict[str, object] = {
             "upstream": home.dsn,
             "listen": "127.0.0.1:0",
             "web": "off",
@@ -64,6 +64,7 @@ class Serve(Observed):
         config = chosen.pop("config", None)
         arguments = [] if config is None else ["--config", str(config)]
         arguments += ["--takeover"] * bool(chosen.pop("takeover", False))
+        chosen = {name: value for name, value in chosen.items() if value is not None}
         environment = ENVIRONMENT | {"PGPASSFILE": str(home.passfile)} | environment_of(chosen)
         super().__init__("serve", *arguments, env=environment | env)
 

@@ -33,6 +33,7 @@ _SETTINGS = (
     "-c statement_timeout=5s -c lock_timeout=5s -c idle_session_timeout=0 -c jit=off"
     " -c default_transaction_isolation=read\\ committed -c default_transaction_read_only=off"
 )
+_FOLLOWED = ("upstream", "max_new_transaction_starts", "new_transaction_start_timeout")
 _TOO_LATE = "WF022"
 _ATTEMPTS = 3  # connections that break
 _SECRET_AGE = 1.0  # seconds, before a signature that is wrong makes us read the secret again
@@ -47,16 +48,26 @@ class Acting:
         start_task: Callable[[Callable[[Request], Awaitable[None]], Request], None],
         wake_engines: Callable[[], None],
     ) -> None:
+        self._start_task = start_task
+        self._wake_engines = wake_engines
+        self._follow(settings)
+
+    def _follow(self, settings: Settings) -> None:
+        self._settings = settings
         given = conninfo_to_dict(settings.upstream)
         options = f"{given.get('options') or ''} {_SETTINGS}".strip()
         ours = {"options": options, "application_name": "durproxy new", "client_encoding": "UTF8"}
         self._pool = Pool(make_conninfo("", **(given | ours)), settings.max_new_transaction_starts)
         self._patience = settings.new_transaction_start_timeout
-        self._start_task = start_task
-        self._wake_engines = wake_engines
         self._secret: str | None = None
         self._database: str | None = None
         self._read_at = float("-inf")
+
+    def follow(self, settings: Settings) -> None:
+        """What is under way ends where it began."""
+        if any(getattr(settings, name) != getattr(self._settings, name) for name in _FOLLOWED):
+            self._pool.close_idle()
+            self._follow(settings)
 
     def is_genuine(self, request: Request, database: str) -> bool | None:
         """Whether it comes from the home schema; None: look again after ``read_secret``."""

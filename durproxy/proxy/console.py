@@ -15,6 +15,7 @@ import shlex
 import socket
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -25,6 +26,7 @@ from durproxy.config import Settings
 from durproxy.errors import DurproxyError
 from durproxy.log import get_logger
 from durproxy.proxy import sockets
+from durproxy.reload import START_NEEDED, is_followed
 from durproxy.wire import backend, sqlstate
 from durproxy.wire.framing import HEADER_SIZE, MessageReader
 from durproxy.wire.frontend import FUNCTION_CALL, SYNC, TERMINATE, Query
@@ -37,6 +39,7 @@ log = get_logger(__name__)
 
 DATABASE = "durproxy"
 _LONGEST_MESSAGE = 10_000
+_PASSWORDS = frozenset(("password", "sslpassword"))
 _ECHOED = 60  # characters of a statement that is no command
 _GOODBYE = backend.fatal(
     sqlstate.ADMIN_SHUTDOWN,
@@ -46,12 +49,13 @@ _GOODBYE = backend.fatal(
 ).encode()
 _READY = backend.ReadyForQuery(backend.IDLE).encode()
 
-_SHOWN = ("clients", "config", "engines", "help", "servers", "stats", "version")
+_SHOWN = ("clients", "config", "engines", "help", "processes", "servers", "stats", "version")
 _HELP = (
     ("SHOW CLIENTS", "the clients of all proxies"),
     ("SHOW SERVERS", "their connections to the upstream"),
     ("SHOW STATS", "what each proxy has counted"),
-    ("SHOW ENGINES", "the processes of this serve"),
+    ("SHOW ENGINES", "the processes that run workflows"),
+    ("SHOW PROCESSES", "all processes of this serve"),
     ("SHOW CONFIG", "the settings that hold now"),
     ("SHOW VERSION", "the version of durproxy"),
     ("PAUSE", "read nothing more from clients; returns when all transactions have ended"),
@@ -59,9 +63,16 @@ _HELP = (
     ("RELOAD", "read settings and certificates again"),
     ("KILL pid", "end the session of this backend"),
 )
-_CLIENTS = ("user", "database", "state", "peer", "tls", "proxy", "pid")
+_CONFIG = ("key", "value", "default", "changeable")
 _CHILDREN = ("kind", "index", "pid", "ready", "starts")
-_SERVERS = ("user", "database", "transaction", "place", "proxy", "pid")
+# from the column of the console to what a proxy says of a session
+_CLIENTS = {name: name for name in ("user", "database", "state", "addr", "port")} | {
+    name: name for name in ("connect_time", "application_name", "tls", "proxy", "pid")
+}
+_SERVERS = {name: name for name in ("user", "database", "transaction")} | {
+    "addr": "server_addr", "port": "server_port", "connect_time": "connect_time",
+    "tls": "server_tls", "proxy": "proxy", "pid": "pid",
+}  # fmt: skip
 
 
 class CommandFailed(DurproxyError):
@@ -131,12 +142,13 @@ class Console:
             case "SHOW", [what] if what.lower() in _SHOWN:
                 columns, rows = await self._show(what.lower())
                 return encode_rows(columns, [[_text(v) for v in row] for row in rows], "SHOW")
-            case "PAUSE" | "RESUME" | "RELOAD", []:
-                await {
-                    "PAUSE": self._shell.control.pause_all,
-                    "RESUME": self._shell.control.resume_all,
-                    "RELOAD": self._shell.control.reload_all,
-                }[verb]()
+            case "PAUSE", []:
+                await self._shell.control.pause_all()
+            case "RESUME", []:
+                await self._shell.control.resume_all()
+            case "RELOAD", []:
+                later = await self._shell.control.reload_all()
+                return b"".join(map(_waits, later)) + encode_complete(verb)
             case "KILL", [pid] if pid.isdigit():
                 if not await self._shell.control.kill_anywhere(int(pid)):
                     raise CommandFailed(f"there is no session of backend {pid}")
@@ -157,34 +169,53 @@ class Console:
         if what == "version":
             return ("version",), ((f"durproxy {__version__}",),)
         if what == "config":
-            return ("name", "value"), list(_settings(self._shell.settings).items())
+            return _CONFIG, _settings(self._shell.settings)
         reports = await self._shell.control.ask_sessions()
-        if what == "engines":
-            children: list[Mapping[str, Any]] = reports.pop("supervisor", {}).get("children", [])
-            return _CHILDREN, [[child[name] for name in _CHILDREN] for child in children]
-        reports.pop("supervisor", None)
+        children: list[Mapping[str, Any]] = reports.pop("supervisor", {}).get("children", [])
+        if what in ("engines", "processes"):
+            return _CHILDREN, [
+                [child[name] for name in _CHILDREN]
+                for child in children
+                if what == "processes" or child["kind"] == "engine"
+            ]
         if what == "stats":
             names = list(next(iter(reports.values()))["counters"])
             return ("name", *reports), [
                 (name, *(report["counters"].get(name) for report in reports.values()))
                 for name in names
             ]
-        columns: Sequence[str] = _CLIENTS if what == "clients" else _SERVERS
+        columns = _CLIENTS if what == "clients" else _SERVERS
         sessions = [
             session | {"proxy": name}
             for name, report in reports.items()
             for session in report["sessions"]
         ]
-        return columns, [[session[name] for name in columns] for session in sessions]
+        return list(columns), [[session[name] for name in columns.values()] for session in sessions]
 
 
-def _settings(settings: Settings) -> dict[str, object]:
-    """Without the password that the conninfo may hold."""
+def _settings(settings: Settings) -> list[tuple[object, ...]]:
+    """As they were given, without the passwords that some may hold."""
     found = json.loads(settings.model_dump_json())
-    hidden = {"password", "sslpassword"}
     given = conninfo_to_dict(settings.upstream)
-    found["upstream"] = make_conninfo("", **(given | dict.fromkeys(hidden & set(given), "***")))
-    return dict(found)
+    hidden = dict.fromkeys(_PASSWORDS & set(given), "***")
+    found["upstream"] = make_conninfo("", **(given | hidden))
+    found["runtime_dir"] = str(settings.runtime_dir.parent)  # ours is a folder in it
+    rows: list[tuple[object, ...]] = []
+    for name, field in Settings.model_fields.items():
+        default = None if field.is_required() else _plain(field.get_default())
+        value = found[name] if field.repr or name == "upstream" or not found[name] else "***"
+        rows.append((name, value, default, "yes" if is_followed(name) else "no"))
+    return rows
+
+
+def _plain(default: object) -> object:
+    return str(default) if isinstance(default, Path) else default
+
+
+def _waits(setting: str) -> bytes:
+    message = f'setting "{setting}" has changed, and waits for the next start'
+    fields = _fields(S="NOTICE", V="NOTICE", C="00000", M=message, H=START_NEEDED)
+    return backend.NoticeResponse(fields).encode()
 
 
 def _cut(statement: str) -> str:
@@ -200,6 +231,8 @@ def _text(value: object) -> str | None:
 def _error(error: DurproxyError) -> bytes:
     fields = {"S": "ERROR", "V": "ERROR", "C": error.sqlstate, "M": error.message}
     fields |= {"D": error.detail or "", "H": error.hint or ""}
-    return backend.ErrorResponse(
-        tuple((ord(key), text.encode()) for key, text in fields.items() if text)
-    ).encode()
+    return backend.ErrorResponse(_fields(**fields)).encode()
+
+
+def _fields(**texts: str) -> tuple[tuple[int, bytes], ...]:
+    return tuple((ord(key), text.encode()) for key, text in texts.items() if text)

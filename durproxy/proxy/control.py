@@ -7,7 +7,10 @@ was received before is carried out: a statement that waits for an instance may g
 from __future__ import annotations
 
 import json
+import socket
 from dataclasses import asdict
+from datetime import UTC, datetime
+from time import monotonic, time
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -54,10 +57,12 @@ class Control:
         self.resume()
         await self._bus.ask_proxies("resume")
 
-    async def reload_all(self) -> None:
-        problem = (await self._bus.ask_supervisor("reload")).decode()
-        if problem != _DONE.decode():
-            raise NotCarriedOut(problem or "the supervisor does not answer")
+    async def reload_all(self) -> list[str]:
+        """The names of the settings that wait for the next start."""
+        answer = json.loads(await self._bus.ask_supervisor("reload") or "{}")
+        if "at_next_start" not in answer:
+            raise NotCarriedOut(answer.get("problem") or "the supervisor does not answer")
+        return list(answer["at_next_start"])
 
     async def kill_anywhere(self, pid: int) -> bool:
         if await self.kill(pid):
@@ -125,13 +130,27 @@ class Control:
 
 
 def _session(link: Link) -> dict[str, object]:
+    address, _, port = link.peer.rpartition(":")
     return {
         "user": link.user,
         "database": link.database,
         "state": link.state.value,
         "transaction": {0: None, ord("I"): "idle", ord("T"): "open"}.get(link.status, "failed"),
-        "peer": link.peer,
-        "place": str(link.place),
-        "tls": link.client.version() if isinstance(link.client, TlsSocket) else None,
+        "addr": address or link.peer,
+        "port": port if address else None,
+        "connect_time": _moment(time() - (monotonic() - link.opened_at)),
+        "application_name": link.application_name,
+        "tls": _tls(link.client),
+        "server_addr": link.place.host,
+        "server_port": link.place.port,
+        "server_tls": _tls(link.server),
         "pid": link.pid,
     }
+
+
+def _tls(sock: socket.socket) -> str | None:
+    return sock.version() if isinstance(sock, TlsSocket) else None
+
+
+def _moment(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(sep=" ", timespec="seconds")

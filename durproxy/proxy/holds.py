@@ -61,6 +61,13 @@ class Holds:
         self._news = trio.Event()  # something to ask about at once
         self._is_urgent = False
 
+    def follow(self, conninfo: str) -> None:
+        """The home schema is there from now on."""
+        if conninfo != self._conninfo:
+            self._conninfo = conninfo
+            self._limits = {}
+            self._ask_another()
+
     def add(self, link: Link, plan: Plan, awaited: Awaited) -> None:
         now = trio.current_time()
         limit = self._limits.get(link.user, float("inf"))
@@ -157,13 +164,17 @@ class Holds:
             log.warning("holds.unanswered", held=len(self._held), error=str(error).strip())
         except trio.TooSlowError:
             log.warning("holds.unanswered", held=len(self._held), error="timeout expired")
-            self._instances.abandon()
-            self._instances = Instances(self._conninfo)
+            self._ask_another()
         self._limits |= limits
         now = trio.current_time()
         for link, held in list(self._held.items()):
             if held.instance_id in asked:
                 self._judge(link, held, found, now, limits.get(link.user))
+
+    def _ask_another(self) -> None:
+        """By a new connection; a question that is under way has no answer."""
+        self._instances.abandon()
+        self._instances = Instances(self._conninfo)
 
     @staticmethod
     def _ask_blocking(

@@ -49,6 +49,7 @@ class Link(Ledger):
     """A relayed session."""
 
     __slots__ = (
+        "application_name",
         "client",
         "database",
         "down",
@@ -91,6 +92,7 @@ class Link(Ledger):
         self.login = startup.user
         self.user = startup.user  # changes with SET SESSION AUTHORIZATION
         self.database = startup.database
+        self.application_name = ""
         self.rewriting = not startup.wants_replication
         self.key: tuple[int, bytes] | None = None  # what a CancelRequest has to show
         self.state = State.STARTING
@@ -134,6 +136,8 @@ class Link(Ledger):
             self.session = replace(self.session, standard_conforming_strings=text == "on")
         elif name == b"session_authorization":
             self.user = text
+        elif name == b"application_name":
+            self.application_name = text
 
     def became_ready(self) -> None:
         """A ReadyForQuery went to the client, and something waited for it."""

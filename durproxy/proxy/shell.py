@@ -41,7 +41,7 @@ class Shell:
     user_list: UserList
 
     def __init__(self, settings: Settings, nursery: trio.Nursery, bus: LocalBus, name: str) -> None:
-        self.follow(load(settings))
+        self._use(load(settings))
         self.nursery = nursery
         self.counters = Counters()
         self.limits = Limits(self)
@@ -61,6 +61,11 @@ class Shell:
 
     def follow(self, loaded: Loaded) -> None:
         """These settings, for all that begins from now on."""
+        self._use(loaded)
+        self.holds.follow(loaded.settings.upstream)
+        self.acting.follow(loaded.settings)
+
+    def _use(self, loaded: Loaded) -> None:
         self.settings = loaded.settings
         self.upstream = loaded.upstream
         self.client_tls = loaded.client_tls

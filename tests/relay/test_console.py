@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -29,11 +31,21 @@ def console_dsn(served: Serve, role: Role) -> str:
     return served.dsn_for(role).replace(f"dbname={served.home.name}", "dbname=durproxy")
 
 
+def port_of(connection: psycopg.Connection) -> str:
+    """Of the client's end."""
+    with socket.socket(fileno=os.dup(connection.fileno())) as sock:
+        return str(sock.getsockname()[1])
+
+
 class Console:
     """A session of the simple protocol, as psql's."""
 
     def __init__(self, served: Serve, role: Role) -> None:
         self._connection = psycopg.connect(console_dsn(served, role), autocommit=True)
+        self.notices: list[str] = []
+        self._connection.add_notice_handler(
+            lambda notice: self.notices.append(notice.message_primary or "")
+        )
 
     def run(self, command: str) -> list[dict[str, str]]:
         result = self._connection.pgconn.exec_(command.encode())
@@ -60,18 +72,30 @@ def test_what_it_shows(served: Serve, console: Console, administrator: Role) -> 
     with served.connect() as one, served.connect() as other:
         pids = {str(one.info.backend_pid), str(other.info.backend_pid)}
         assert {row["pid"] for row in console.run("SHOW clients;")} == pids
-        assert {row["state"] for row in console.run("show CLIENTS")} == {"relaying"}
+        clients = console.run("show CLIENTS")
+        assert {row["state"] for row in clients} == {"relaying"}
+        assert {row["port"] for row in clients} == {port_of(one), port_of(other)}
+        one.execute("SET application_name = 'tester'")
+        wait_until(
+            lambda: "tester" in {row["application_name"] for row in console.run("SHOW CLIENTS")},
+            "its name is shown",
+        )
         one.execute("BEGIN")
         transactions = {row["pid"]: row["transaction"] for row in console.run("SHOW servers")}
         assert transactions[str(one.info.backend_pid)] == "open"
         assert transactions[str(other.info.backend_pid)] == "idle"
     [counted] = [row for row in console.run("SHOW stats") if row["name"] == "connections"]
     assert sum(int(counted[name]) for name in ("proxy-0", "proxy-1")) == 2
-    kinds = [row["kind"] for row in console.run("SHOW engines")]
+    assert [row["kind"] for row in console.run("SHOW engines")] == ["engine"]
+    kinds = [row["kind"] for row in console.run("SHOW processes")]
     assert sorted(kinds) == ["engine", "proxy", "proxy"]
-    settings = {row["name"]: row["value"] for row in console.run("SHOW config")}
-    assert settings["proxies"] == "2"
-    assert served.home.owner.password not in settings["upstream"]
+    settings = {row["key"]: row for row in console.run("SHOW config")}
+    assert [settings["proxies"][name] for name in ("value", "default", "changeable")] == [
+        "2", "1", "no",
+    ]  # fmt: skip
+    assert settings["max_connections"]["changeable"] == "yes"
+    assert served.home.owner.password not in settings["upstream"]["value"]
+    assert settings["runtime_dir"]["value"] == str(served.home.passfile.parent)
     assert console.run("SHOW version")[0]["version"].startswith("durproxy ")
     assert len(console.run("SHOW help")) > 5
     with pytest.raises(psycopg.OperationalError, match="not a command of the console"):
@@ -172,11 +196,45 @@ def test_it_reloads(
     console.run("RELOAD")
 
     def followed() -> bool:
-        shown = {row["name"]: row["value"] for row in console.run("SHOW config")}
+        shown = {row["key"]: row["value"] for row in console.run("SHOW config")}
         return shown["max_role_connections"] == "11"
 
     wait_until(followed, "the proxy follows")
     settings.write_text('auth_file = "/nowhere"\n')
     with pytest.raises(psycopg.OperationalError, match="/nowhere"):
         console.run("RELOAD")
+    settings.write_text("max_role_connections = 11\nproxies = 2\n")
+    console.run("RELOAD")
+    [notice] = console.notices
+    assert 'setting "proxies" has changed, and waits for the next start' in notice
+    console.close()
+
+
+def test_another_way_to_the_server_is_followed_by_new_sessions(
+    serve_with: ServeWith, home: Database, administrator: Role, tmp_path: Path
+) -> None:
+    settings = tmp_path / "durproxy.toml"
+    settings.write_text(f'upstream = "{home.dsn}"\n')
+    served = serve_with(config=settings, admin_users=administrator.name, upstream=None)
+    console = Console(served, administrator)
+    with served.connect() as before:
+        settings.write_text(f'upstream = "{home.dsn} password=wrong"\n')
+        with pytest.raises(psycopg.OperationalError, match="does not let us in"):
+            console.run("RELOAD")
+        local = home.dsn.replace("host=127.0.0.1", f"host={home.postgres.host}")
+        settings.write_text(f'upstream = "{local}"\n')
+        engines = served.engine_pids()
+        console.run("RELOAD")
+        wait_until(lambda: served.events("proxy.reloaded"), "the proxy follows")
+        with served.connect() as after:
+            ways = {row["pid"]: row["addr"] for row in console.run("SHOW SERVERS")}
+            assert ways == {
+                str(before.info.backend_pid): "127.0.0.1",
+                str(after.info.backend_pid): home.postgres.host,
+            }
+            wait_until(lambda: served.engine_pids() not in ([], engines), "another engine runs")
+            for client in (before, after):
+                [row] = client.execute("SELECT df.start('SELECT 1')").fetchall()
+                found = client.execute("SELECT df.await_instance(%s, 20)", row).fetchone()
+                assert found == ("completed",)
     console.close()
