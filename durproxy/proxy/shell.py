@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from time import monotonic
 from typing import TypeVarTuple
 
 import trio
@@ -29,6 +31,7 @@ from durproxy.wire.startup import CancelRequest
 
 A = TypeVarTuple("A")
 
+_AWAKE = 0.005  # seconds; an engine looks for much longer before it sleeps again
 _MOST_CANCELS = 50  # at a time; a flood of them waits, and is cut off by the time for a login
 
 
@@ -56,7 +59,8 @@ class Shell:
         self._no_logins = trio.Event()  # is under way; made anew with the first
         self._no_logins.set()
         self._bus = bus
-        self.acting = Acting(settings, self.run_beside, bus.wake_engines)
+        self._woken_at = -math.inf
+        self.acting = Acting(settings, self.run_beside, self.wake_engines)
         self._by_key: dict[tuple[int, bytes], Link] = {}
 
     def follow(self, loaded: Loaded) -> None:
@@ -137,4 +141,8 @@ class Shell:
         return await self._bus.ask_proxies_cancel(request.process_id, request.secret_key)
 
     def wake_engines(self) -> None:
-        self._bus.wake_engines()
+        """There is work. An engine that was woken a moment ago still looks for it by itself."""
+        now = monotonic()
+        if now - self._woken_at > _AWAKE:
+            self._woken_at = now
+            self._bus.wake_engines()
