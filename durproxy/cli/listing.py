@@ -47,11 +47,11 @@ _HERE = "SELECT pg_catalog.current_database() AS home, pg_catalog.clock_timestam
 class Filters:
     """Which instances; all that is given must hold."""
 
-    status: str | None
-    label: str | None
-    role: str | None
-    since: str | None
-    limit: int
+    status: str | None = None
+    label: str | None = None
+    role: str | None = None
+    since: str | None = None
+    limit: int = 100
 
 
 def list_instances(home: Home, filters: Filters, as_json: bool) -> None:

@@ -8,14 +8,19 @@ import pty
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 import durproxy
 from tests.fix_postgres import Database
 from tests.fix_serve import ENVIRONMENT, Visitor, environment_of, run_durproxy
+from tests.waiting import wait_until
 
 TWO_STEPS = "SELECT df.start('SELECT 1 AS a' |=> 'x' ~> 'SELECT $x.a + 1 AS b', 'first')"
+# where the version of the server makes no difference
+once = pytest.mark.parametrize("postgres", ["pg18"], indirect=True)
+
 WAITING = "SELECT df.start(df.wait_for_signal('go'), 'waiting')"
 
 
@@ -190,3 +195,112 @@ def test_dsn_that_cannot_be_is_exit_code_2(upstream: str, reason: str) -> None:
         done = run_durproxy(command, upstream=upstream)
         assert done.returncode == 2
         assert f"invalid value for option --upstream: {reason}" in done.stderr
+
+
+def test_pause_resume_and_rerun(visitor: Visitor) -> None:
+    instance = visitor.psql(WAITING)
+    assert ok(visitor, "pause", instance, "--reason", "look at it") == (
+        f"Instance {instance} paused: look at it"
+    )
+    assert re.search("resume +look at it", ok(visitor, "waiting"))
+    resumed = json.loads(ok(visitor, "resume", instance, "--json"))
+    assert (resumed["instance_id"], resumed["status"]) == (instance, "running")
+    ok(visitor, "signal", instance, "go", "--data", "1")
+    assert visitor.psql(f"SELECT df.await_instance('{instance}', 20)") == "completed"
+    again = json.loads(ok(visitor, "rerun", instance, "--json"))
+    assert again["rerun_of"] == instance
+    assert ok(visitor, "status", again["instance_id"]) == again["status"]
+    done = run_durproxy("pause", instance, upstream=visitor.database.dsn_for(visitor.role))
+    assert done.returncode == 1
+    assert f'error: instance "{instance}" is completed (55000)' in done.stderr
+
+
+def test_history_and_explain_in_json(visitor: Visitor) -> None:
+    failing = "df.retry('SELECT 1 / 0', 2, '1 ms', retry_on => '{22012}')"
+    instance = visitor.psql(f"SELECT df.start({failing})")
+    assert visitor.psql(f"SELECT df.await_instance('{instance}', 20)") == "failed"
+    attempts = json.loads(ok(visitor, "history", instance, "--json"))
+    assert [(a["attempt"], a["status"], a["sqlstate"]) for a in attempts] == [
+        (1, "failed", "22012"),
+        (2, "failed", "22012"),
+    ]
+    assert json.loads(ok(visitor, "history", instance, "--limit", "1", "--json")) == attempts[1:]
+    assert json.loads(ok(visitor, "history", instance, "--status", "running", "--json")) == []
+    table = ok(visitor, "history", instance)
+    assert table.count("22012 division by zero") == 2
+    explained = json.loads(ok(visitor, "explain", instance, "--json"))
+    assert (explained["instance_id"], explained["status"]) == (instance, "failed")
+    assert [node["node_type"] for node in explained["nodes"]] == ["RETRY", "SQL"]
+    assert explained["text"] == ok(visitor, "explain", instance)
+    assert json.loads(ok(visitor, "explain", "SELECT 1", "--json"))["text"] == "SQL: SELECT 1"
+
+
+@once
+def test_cancel_that_still_undoes_is_no_error(visitor: Visitor) -> None:
+    saga = "df.compensate('SELECT 1', df.wait_for_signal('undone')) ~> df.sleep(100)"
+    instance = visitor.psql(f"SELECT df.start({saga})")
+    wait_until(lambda: "timer" in ok(visitor, "waiting"), "the first step is done")
+    cancelled = json.loads(ok(visitor, "cancel", instance, "--json"))
+    assert cancelled == {"instance_id": instance, "status": "running"}
+    wait_until(lambda: "undone" in ok(visitor, "waiting"), "the undo runs")
+    ok(visitor, "signal", instance, "undone")
+    assert visitor.psql(f"SELECT df.await_instance('{instance}', 20)") == "cancelled"
+
+
+@once
+def test_unknown_id_is_answered_with_the_near_ones(visitor: Visitor) -> None:
+    instance = visitor.psql(WAITING)
+    dsn = visitor.database.dsn_for(visitor.role)
+    for command in (
+        ["status", "waiting"],
+        ["history", instance[:5]],
+        ["signal", instance + "x", "go"],
+    ):
+        done = run_durproxy(*command, upstream=dsn)
+        assert done.returncode == 1
+        assert f'Perhaps you mean "{instance}" (waiting, running)' in done.stderr
+
+
+@once
+def test_shell_completes_ids_and_signals_and_never_complains(visitor: Visitor) -> None:
+    instance = visitor.psql(WAITING)
+    wait_until(lambda: "signal" in ok(visitor, "waiting"), "it waits")
+
+    def complete(words: str, upstream: str) -> str:
+        done = subprocess.run(
+            [Path(sys.executable).with_name("durproxy")],  # completion goes by the name
+            env=ENVIRONMENT
+            | environment_of({"upstream": upstream})
+            | {
+                "_DURPROXY_COMPLETE": "complete_bash",
+                "COMP_WORDS": words,
+                "COMP_CWORD": str(words.count(" ")),
+            },
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.stderr == ""
+        return done.stdout.strip()
+
+    dsn = visitor.database.dsn_for(visitor.role)
+    assert complete(f"durproxy status {instance[:4]}", dsn) == instance
+    assert complete(f"durproxy signal {instance} g", dsn) == "go"
+    assert complete("durproxy resum", dsn) == "resume"
+    assert complete(f"durproxy status {instance[:4]}", "host=127.0.0.1 port=1") == ""
+
+
+@once
+def test_who_cannot_be_reached_or_may_not_is_told_apart(home: Database) -> None:
+    done = run_durproxy("list", upstream="host=127.0.0.1 port=1")
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "could not connect to the upstream" in done.stderr
+    stranger = home.add_role()
+    done = run_durproxy("list", upstream=home.dsn_for(stranger))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "SELECT df.grant_usage('role')" in done.stderr
+    done = run_durproxy("list")
+    assert (done.returncode, "option --upstream is missing" in done.stderr) == (2, True)
+    done = run_durproxy("list", "--since", "yesterday", upstream=home.dsn)
+    assert (done.returncode, '"yesterday" is neither a time ago' in done.stderr) == (2, True)
