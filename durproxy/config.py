@@ -138,6 +138,7 @@ class Settings(BaseSettings):
     retention_days: float = Field(default=30.0, ge=0, le=36_500)  # 0: no limit
     retention_instances: int = Field(default=10_000, ge=0, le=2**31 - 1)  # ended ones; 0: no limit
     retention_interval: float = Field(default=3600.0, gt=0)  # seconds; an idle engine looks
+    audit_days: float = Field(default=90.0, ge=0, le=36_500)  # of df.audit; 0: no limit
 
     tls: Literal["allow", "require"] = "allow"  # for clients, once there is a certificate
     tls_cert: Path | None = None

@@ -46,6 +46,7 @@ def _record(settings: Settings) -> None:
     told = {
         "new_transaction_start_timeout": f"{settings.new_transaction_start_timeout:g}",
         "set_aside_after": str(settings.set_aside_after),
+        "audit_days": f"{settings.audit_days:g}",
         "enable_superuser_instances": str(settings.enable_superuser_instances).lower(),
     }
     with connect(settings.upstream) as connection:

@@ -7,6 +7,7 @@ work asks the database next to nothing. Once a day it also looks for rows withou
 from __future__ import annotations
 
 import random
+from collections.abc import Awaitable, Callable
 
 import trio
 
@@ -55,7 +56,8 @@ class Retention:
             try:
                 await self._sweep()
                 if is_slow_turn:
-                    await self._sweep_signals()
+                    await self._sweep_all(self._store.sweep_signals)
+                    await self._sweep_all(self._store.sweep_audit)
                     if trio.current_time() - reconciled >= _RECONCILE_EVERY:
                         await self._reconcile()
                         reconciled = trio.current_time()
@@ -74,10 +76,10 @@ class Retention:
         if deleted:
             _log.info("retention.deleted", instances=deleted)
 
-    async def _sweep_signals(self) -> None:
+    async def _sweep_all(self, sweep: Callable[[int], Awaitable[int]]) -> None:
         count = _IN_A_COMMIT
         while count == _IN_A_COMMIT:
-            count = await self._store.sweep_signals(_IN_A_COMMIT)
+            count = await sweep(_IN_A_COMMIT)
             await trio.sleep(_PAUSE)
 
     async def _reconcile(self) -> None:

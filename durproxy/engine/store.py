@@ -328,6 +328,11 @@ class Store:
         answer = await self._call("_sweep_signals_1", "$1::integer", (str(room),))
         return int(answer.one()[0] or 0)
 
+    async def sweep_audit(self, room: int) -> int:
+        """Delete up to `room` rows of the audit that are old enough; how many."""
+        answer = await self._call("_sweep_audit_1", "$1::integer", (str(room),))
+        return int(answer.one()[0] or 0)
+
     async def tables_of_instances(self) -> list[str]:
         """The tables whose rows belong to an instance."""
         return [row[0] or "" for row in await self._call("_tables_of_instances", "", ())]

@@ -317,8 +317,8 @@ BEGIN
             v_order ->> 'key', (v_order ->> 'start_at')::timestamptz, p_who::regrole)
         ON CONFLICT (submitted_by, key) WHERE key IS NOT NULL DO NOTHING;
     ELSE
-        PERFORM df._do_signal(df._acts_for(p_who::regrole, v_order ->> 'instance'),
-            v_order ->> 'instance', v_order ->> 'name', v_order ->> 'data');
+        INSERT INTO df._commands (verb, instance_id, name, payload, who)
+        VALUES ('signal', v_order ->> 'instance', v_order ->> 'name', v_order ->> 'data', p_who::regrole);
     END IF;
     RETURN 'done';
 END $$;
