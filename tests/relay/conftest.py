@@ -88,7 +88,10 @@ class Proxy:
 
         async def ask() -> int:
             with LocalBus(self._runtime_dir, "web-0") as bus:
-                return int(json.loads((await bus.ask_reports())[f"proxy-{self._index}"])[name])
+                report = json.loads((await bus.ask_reports())[f"proxy-{self._index}"])
+            samples = {family["name"]: family["samples"] for family in report}
+            [(_, number)] = samples[f"durproxy_proxy_{name}"]
+            return int(number)
 
         return trio.run(ask)
 

@@ -48,7 +48,7 @@ def of(found: Samples, name: str, **labels: str) -> float:
 
 def documented() -> dict[str, tuple[str, set[str]]]:
     """Kind and labels by name."""
-    rows = re.findall(r"^\| `(durproxy_\w+)` \| (\w+) \| ([^|]*) \|", DOCUMENT, re.MULTILINE)
+    rows = re.findall(r"^\| `(durproxy_\w+)` \| (\w+) \|([^|]*)\|", DOCUMENT, re.MULTILINE)
     return {name: (kind, set(re.findall(r"`(\w+)`", labels))) for name, kind, labels in rows}
 
 
