@@ -46,18 +46,18 @@ class Holding:
         nursery: trio.Nursery,
         ended: Callable[[str], None],
         left: Callable[[str, datetime | None, bool], None],
-        most_bytes: int,
+        shapes_of: Callable[[str], Shapes],
         *,
         flush_each_step: bool,
     ) -> None:
-        """`most_bytes`: of the rows that a step returns."""
+        """`shapes_of`: a role's, new, with the limit of what its steps return."""
         self._store = store
         self._roles = roles
         self._http = http
         self._nursery = nursery
         self._ended = ended
         self._left = left
-        self._most_bytes = most_bytes
+        self._shapes_of = shapes_of
         self._flush_each_step = flush_each_step
         self._shapes: dict[tuple[str, str | None], Shapes] = {}
         # from the claim's reply on, so that nobody takes it for lost; None while it is loaded
@@ -159,7 +159,7 @@ class Holding:
 
     def _entered(self, claim: Claim, checkpoints: dict[Key, Checkpoint]) -> RunningInstance:
         role, execution = _checked(claim, checkpoints)
-        shapes = self._shapes.setdefault((role, claim.database), Shapes(self._most_bytes))
+        shapes = self._shapes.setdefault((role, claim.database), self._shapes_of(role))
         pool = self._roles.of(role, claim.database)
         running = RunningInstance(
             claim, execution, self._store, pool, shapes, self._http, self._ended,

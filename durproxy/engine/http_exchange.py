@@ -106,6 +106,10 @@ async def exchange(request: HttpRequest, route: Route) -> Answer:
     except ExchangeFailure as failure:
         told = route.used.redactor.text(failure.message)
         raise ExchangeFailure(told, failure.sqlstate, failure.hint) from None
+    except Exception as error:  # a defect: what would be told of it may hold a secret
+        if not route.used.names:
+            raise
+        raise ExchangeFailure(f"HTTP request failed: {type(error).__name__}", "WF022") from None
 
 
 async def _bounded(request: HttpRequest, route: Route) -> Answer:

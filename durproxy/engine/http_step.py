@@ -39,6 +39,7 @@ from durproxy.engine.egress import EgressRefused
 from durproxy.engine.http_exchange import Answer, ExchangeFailure, Route, exchange
 from durproxy.engine.http_request import HttpRequest, fill_request
 from durproxy.engine.http_routes import HttpRoutes
+from durproxy.engine.quotas import Quotas
 from durproxy.engine.secrets import SecretUnavailable
 from durproxy.engine.statistics import http_answered, http_failed
 from durproxy.engine.step_text import StepFailure
@@ -65,8 +66,9 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 1.0  # seconds between attempts to write an
 class HttpSteps:
     """Runs HTTP steps under the configured policy and limits, so many at a time."""
 
-    def __init__(self, store: Store, settings: Settings) -> None:
+    def __init__(self, store: Store, settings: Settings, quotas: Quotas) -> None:
         self._store = store
+        self._quotas = quotas
         self._routes = HttpRoutes(settings)
         self._free = trio.Semaphore(settings.http_concurrency)
 
@@ -78,6 +80,7 @@ class HttpSteps:
         node = action.key.node
         try:
             await self._check_permitted(claim, action)
+            await self._check_quota(claim, action)
             route = await self._routes.route_for(claim.role or "", action.node.config)
             request = _request(claim, action, route)
             answer, duration = await self._answered(request, route)
@@ -118,6 +121,19 @@ class HttpSteps:
                     "42501",
                     hint=f"SELECT df.grant_usage('{claim.role}', include_http => true) gives it.",
                     node=action.key.node,
+                )
+            )
+
+    async def _check_quota(self, claim: Claim, action: RunStep) -> None:
+        wait = await self._quotas.wait_for_call(claim.role or "", claim.role_id)
+        if wait > 0:
+            raise StepFailure(
+                StepError(
+                    f'quota "http_per_minute" of role "{claim.role}" is used up',
+                    "53400",
+                    hint="df.retry() around the call tries again when there is room.",
+                    node=action.key.node,
+                    retry_after=wait,
                 )
             )
 

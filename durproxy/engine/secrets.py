@@ -104,6 +104,10 @@ def _checked(value: str) -> str:
         raise _NotFetched(f"it is shorter than {SHORTEST} characters")
     if "\0" in value:
         raise _NotFetched("it has a NUL in it")
+    try:
+        value.encode()  # the environment may hold bytes that are no text
+    except UnicodeEncodeError:
+        raise _NotFetched("it is not UTF-8") from None
     return value
 
 

@@ -22,7 +22,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import trio
 
@@ -57,6 +57,7 @@ _BEFORE_CLEANING = frozenset(("25006", "57014", "22P02"))
 _OURS = re.compile(
     r"(?<![\w.])(?:df\.)?(?P<name>_run_received_1|_run_1|_runs_2|_finish_1|_receive_1)\("
 )
+_RETURN_LESS = "Keep it in a table, and let the step return less."  # as df._fits_1 says it
 _ATTEMPTS = 10
 
 
@@ -112,7 +113,8 @@ async def run_step(
                 told = stale if stale and error.code in _OTHER_FORM_REFUSED else error
                 failure = step_error(told, action.key.node, ready)
                 if _is_beyond_memory(error, ready):
-                    failure = _too_large(failure, shapes.most_bytes)
+                    failure = _too_large(failure, shapes)
+                failure = by_quota(failure, shapes)
                 raise StepFailure(failure) from None
         await trio.sleep(0.01 * 2**attempt)
 
@@ -202,10 +204,17 @@ def _is_beyond_memory(error: ServerError, ready: ReadyStep | None) -> bool:
     return _users_context(error.context, ready) is None
 
 
-def _too_large(error: StepError, most_bytes: int) -> StepError:
-    message = f"result is larger than max_result_bytes, which is {most_bytes}"
-    hint = "Keep it in a table, and let the step return less."
-    return StepError(message, error.sqlstate, error.detail, hint, None, error.node)
+def by_quota(error: StepError, shapes: Shapes) -> StepError:
+    """The same error, if it is not about a limit that is the role's own."""
+    if not shapes.of_quota or error.sqlstate != _TOO_MUCH or error.hint != _RETURN_LESS:
+        return error
+    message = f'result is larger than the role\'s quota "result_bytes", {shapes.most_bytes}'
+    return replace(error, message=message, sqlstate="53400")
+
+
+def _too_large(error: StepError, shapes: Shapes) -> StepError:
+    message = f"result is larger than max_result_bytes, which is {shapes.most_bytes}"
+    return StepError(message, error.sqlstate, error.detail, _RETURN_LESS, None, error.node)
 
 
 def step_error(error: ServerError, node: int, ready: ReadyStep | None) -> StepError:

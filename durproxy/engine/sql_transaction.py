@@ -24,7 +24,7 @@ from durproxy.engine.encoding import array_literal, frames_literals
 from durproxy.engine.inner_step import run_inner
 from durproxy.engine.rows import decision_values, types_json
 from durproxy.engine.session import clean_session
-from durproxy.engine.sql_step import raise_if_refused, step_error
+from durproxy.engine.sql_step import by_quota, raise_if_refused, step_error
 from durproxy.engine.step_text import (
     ReadyStep,
     Shapes,
@@ -130,7 +130,7 @@ class _Transaction:
         return self._ready is not None and self._shapes.forget(self._ready.plain)
 
     def failure(self, error: ServerError) -> StepError:
-        return step_error(error, self._at.number, self._ready)
+        return by_quota(step_error(error, self._at.number, self._ready), self._shapes)
 
     async def _run_nodes(self) -> StepResult:
         result = StepResult()

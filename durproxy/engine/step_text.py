@@ -83,9 +83,10 @@ class Shapes:
     Any other can only change its types, which the wrapped statement checks for itself.
     """
 
-    def __init__(self, most_bytes: int) -> None:
-        """`most_bytes`: of one statement's rows."""
+    def __init__(self, most_bytes: int, *, of_quota: bool = False) -> None:
+        """`most_bytes`: of one statement's rows; `of_quota`: that is the role's own limit."""
         self.most_bytes = most_bytes
+        self.of_quota = of_quota
         self._known: OrderedDict[str, tuple[_Typed, ...]] = OrderedDict()
         self._in_with: set[str] = set()
 

@@ -361,6 +361,16 @@ class Store:
         answer = await self._call("_may_call_1", "$1, $2", (claim.id, function))
         return answer.one()[0] == "t"
 
+    async def set_quotas(self, quotas: str) -> bool:
+        """Put these, as JSON, in the place of what there is; False: not possible now."""
+        return (await self._call("_set_quotas_1", "$1::json", (quotas,))).one()[0] == "t"
+
+    async def spend_call(self, role_id: int, limit: int) -> float:
+        """Count an HTTP call of a role that may make `limit` in a minute: 0, or when it may."""
+        values = (str(role_id), str(limit))
+        answer = await self._call("_spend_call_1", "$1::oid, $2::integer", values)
+        return float(answer.one()[0] or 0)
+
     async def tick(self, held: Iterable[str]) -> Look:
         result = await self._call(
             "_tick_1", "$1::uuid, $2::text[]", (self.engine_id, array_literal(list(held)))

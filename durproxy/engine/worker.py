@@ -32,6 +32,7 @@ from durproxy.engine.holding import Holding
 from durproxy.engine.http_step import HttpSteps
 from durproxy.engine.pools import Pool, RolePools
 from durproxy.engine.probation import run_probation
+from durproxy.engine.quotas import Quotas
 from durproxy.engine.recognising import keep_seen, wait_recognised
 from durproxy.engine.retention import Retention
 from durproxy.engine.statistics import report
@@ -80,14 +81,15 @@ class Worker:
             async with await self._connect_life() as life, trio.open_nursery() as nursery:
                 self._nursery = nursery
                 announcing = Announcing(bus.tell_proxies_ended)
+                quotas = Quotas(self._store, self._settings)
                 holding = Holding(
                     self._store,
                     self._roles,
-                    HttpSteps(self._store, self._settings),
+                    HttpSteps(self._store, self._settings, quotas),
                     nursery,
                     partial(self._ended, announcing),
                     self._left,
-                    self._settings.max_result_bytes,
+                    quotas.shapes_of,
                     flush_each_step=self._settings.flush_each_step,
                 )
                 self._claims = Claims(
@@ -109,6 +111,7 @@ class Worker:
                 nursery.start_soon(self._roles.tidy)
                 nursery.start_soon(announcing.run)
                 nursery.start_soon(self._retention.run)
+                nursery.start_soon(quotas.put_in_force)
                 nursery.start_soon(keep_seen, self._store)
                 if self._alone:
                     nursery.start_soon(self._leave_unused, holding, nursery)

@@ -1,0 +1,188 @@
+"""Quotas of roles: what df.start refuses, and that two transactions cannot share the last place."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import psycopg
+import pytest
+
+from tests.fix_postgres import Database, Role
+from tests.store.asking import refusal, value
+from tests.store.conftest import Connect
+
+START = "SELECT df.start('SELECT 1')"
+
+SetQuotas = Callable[..., bool]
+
+
+@pytest.fixture
+def quota(store: Database, user: Role) -> Iterator[SetQuotas]:
+    """Sets the user's quota; without limits: none."""
+
+    def set_quotas(**limits: int) -> bool:
+        quotas = {user.name: limits} if limits else {}
+        with store.connect() as owner:
+            return bool(value(owner, "SELECT df._set_quotas_1(%s)", [json.dumps(quotas)]))
+
+    yield set_quotas
+    assert set_quotas()
+
+
+def test_live_instances_are_limited(session: psycopg.Connection, quota: SetQuotas) -> None:
+    first = value(session, START)  # there before the quota was
+    assert quota(instances=2)
+    value(session, START)
+    refused = refusal(session, START)
+    assert refused.sqlstate == "53400"
+    assert (refused.message_primary or "").startswith('quota "instances" of role "role_')
+    assert refused.message_detail == (
+        "2 of its instances may be running, waiting or queued at a time."
+    )
+    session.execute("SELECT df.pause(%s)", [first])  # paused ones count
+    assert refusal(session, START).sqlstate == "53400"
+    session.execute("SELECT df.cancel(%s)", [first])
+    assert value(session, START)
+
+
+def test_what_is_rolled_back_does_not_count(connect: Connect, user: Role, quota: SetQuotas) -> None:
+    assert quota(instances=1, starts=1)
+    session = connect(user)
+    session.autocommit = False
+    value(session, START)
+    session.rollback()
+    value(session, START)
+    session.commit()
+    assert refusal(session, START).sqlstate == "53400"
+
+
+@pytest.mark.parametrize("limit", ["instances", "queued", "starts"])
+def test_two_transactions_cannot_both_take_the_last_place(
+    connect: Connect, user: Role, quota: SetQuotas, limit: str
+) -> None:
+    assert quota(**{limit: 1})
+    first, second = connect(user), connect(user)
+    for session in (first, second):
+        session.autocommit = False
+        value(session, START)
+    first.commit()
+    with pytest.raises(psycopg.errors.ConfigurationLimitExceeded):
+        second.commit()
+
+
+def test_a_row_by_hand_is_counted_like_a_start(
+    session: psycopg.Connection, quota: SetQuotas
+) -> None:
+    assert quota(instances=3)
+    by_hand = (
+        'INSERT INTO df._own (graph) SELECT \'{"node_type":"SQL","query":"SELECT 1"}\'::json'
+        " FROM generate_series(1, %s)"
+    )
+    assert refusal(session, by_hand, [4]).sqlstate == "53400"
+    session.execute(by_hand.encode(), [3])
+
+
+def test_starts_per_minute_count_when_they_were_made(
+    session: psycopg.Connection, connect: Connect, user: Role, store: Database, quota: SetQuotas
+) -> None:
+    """Neither a transaction that began long ago nor one that has ended hides them."""
+    assert quota(starts=2)
+    ended = value(session, START)
+    session.execute("SELECT df.cancel(%s)", [ended])
+    value(session, START)
+    assert refusal(session, START).message_detail == "It may start 2 in a minute."
+    with store.connect() as owner:
+        owner.execute(
+            "UPDATE df._instances SET created_at = created_at - interval '1 minute' WHERE id = %s",
+            [ended],
+        )
+    value(session, START)
+
+
+def test_queued_ones_are_those_not_begun(
+    session: psycopg.Connection, store: Database, quota: SetQuotas
+) -> None:
+    assert quota(queued=1)
+    begun = value(session, START)
+    assert refusal(session, START).sqlstate == "53400"
+    with store.connect() as owner:
+        owner.execute("UPDATE df._instances SET status = 'running' WHERE id = %s", [begun])
+    value(session, START)
+
+
+def test_nodes_are_counted_however_they_are_written(
+    session: psycopg.Connection, quota: SetQuotas
+) -> None:
+    assert quota(nodes=3)
+    value(session, "SELECT df.start('SELECT 1' ~> 'SELECT 2')")
+    refused = refusal(session, "SELECT df.start('SELECT 1' ~> 'SELECT 2' ~> 'SELECT 3')")
+    assert (refused.sqlstate, refused.message_detail) == ("53400", "It may have 3.")
+    escaped = (
+        '{"node_type":"THEN","left_node":{"node\\u005ftype":"SQL","query":"SELECT 1"},'
+        '"right_node":{"node_type":"THEN","left_node":{"node_type":"SQL","query":"SELECT 1"},'
+        '"right_node":{"node_type":"SQL","query":"SELECT 1"}}}'
+    )
+    refused = refusal(session, "INSERT INTO df._own (graph) VALUES (%s::json)", [escaped])
+    assert refused.sqlstate == "53400"
+
+
+def test_a_repeated_key_is_no_start(session: psycopg.Connection, quota: SetQuotas) -> None:
+    assert quota(instances=1)
+    keyed = "SELECT df.start('SELECT 1', key => 'order 7')"
+    assert value(session, keyed) == value(session, keyed)
+
+
+def test_everyones_quota_holds_for_what_a_roles_own_does_not_say(
+    session: psycopg.Connection, store: Database, user: Role, quota: SetQuotas
+) -> None:
+    quotas = {"*": {"instances": 1, "nodes": 1}, user.name: {"instances": 2}}
+    with store.connect() as owner:
+        assert value(owner, "SELECT df._set_quotas_1(%s)", [json.dumps(quotas)])
+    value(session, START)
+    value(session, START)
+    assert refusal(session, START).sqlstate == "53400"
+    assert refusal(session, "SELECT df.start('SELECT 1' ~> 'SELECT 2')").sqlstate == "53400"
+
+
+def test_without_quotas_no_trigger_runs(store: Database, quota: SetQuotas) -> None:
+    enabled = "SELECT string_agg(tgenabled::text, '') FROM pg_trigger WHERE tgname LIKE '%_quota'"
+    with store.connect() as owner:
+        assert value(owner, enabled) == "DD"
+        assert quota(instances=1)
+        assert value(owner, enabled) == "OO"
+        assert quota()
+        assert value(owner, enabled) == "DD"
+
+
+def test_nobody_waits_for_the_switch_behind_an_open_start(
+    connect: Connect, user: Role, session: psycopg.Connection, quota: SetQuotas
+) -> None:
+    opened = connect(user)
+    opened.autocommit = False
+    value(opened, START)
+    assert not quota(instances=1)
+    value(session, START)
+    opened.rollback()
+    assert quota(instances=2)
+    assert quota(instances=1)  # a limit that only changes needs no such moment
+    assert refusal(session, START).sqlstate == "53400"
+
+
+def test_calls_in_a_minute_are_counted_exactly(
+    store: Database, connect: Connect, user: Role
+) -> None:
+    spend = "SELECT df._spend_call_1(%s::regrole, 5)"
+    workers = [store.connect() for _ in range(4)]
+    with ThreadPoolExecutor(4) as threads:
+        waits = list(threads.map(lambda n: value(workers[n % 4], spend, [user.name]), range(20)))
+    assert sorted(wait > 0 for wait in waits) == [False] * 5 + [True] * 15
+    assert max(waits) <= 60
+    owner = workers[0]
+    owner.execute("UPDATE df._http_calls SET at = at - interval '1 minute'")
+    assert value(owner, spend, [user.name]) == 0
+    for worker in workers:
+        worker.close()
+    refused = refusal(connect(user), spend, [user.name])
+    assert refused.sqlstate == "42501"
