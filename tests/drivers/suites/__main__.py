@@ -1,7 +1,8 @@
 """`./scripts/drivers`: drivers' own test suites, directly and through the proxy, compared.
 
 Prints for each suite how many tests passed, failed and were skipped each way, and the tests that
-ended differently, each tried again by itself both ways. Exit code 0: every difference is explained.
+ended differently, each tried again by itself both ways. Then the programs in other languages, which
+are tests of ours. Exit code 0: every difference is explained.
 """
 
 from __future__ import annotations
@@ -13,18 +14,22 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
+import pytest
+
 from tests.drivers.suites.catalogue import SUITES, Suite
 from tests.drivers.suites.stage import staged
 from tests.drivers.suites.workshop import Outcome, Workshop
 from tests.fix_postgres import BINDIRS
 
+_TESTS = Path(__file__).parents[1]
 _ABSENT = Outcome("absent", "")
-_DEFAULT = [name for name in SUITES if name != "psycopg"]
+_PROGRAMS = "programs"
+_DEFAULT = [*(name for name in SUITES if name != "psycopg"), _PROGRAMS]
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="./scripts/drivers", description=__doc__)
-    parser.add_argument("suites", nargs="*", help=f"of: {', '.join(SUITES)}")
+    parser.add_argument("suites", nargs="*", help=f"of: {', '.join(SUITES)}, {_PROGRAMS}")
     parser.add_argument("--postgres", choices=list(BINDIRS), default=list(BINDIRS)[-1])
     parser.add_argument("--folder", type=Path, help="where to keep what was downloaded")
     parser.add_argument("--checkout", type=Path, help="a driver's sources, instead of a download")
@@ -32,6 +37,9 @@ def main() -> int:
     folder = options.folder or Path(tempfile.mkdtemp(prefix="durproxy-drivers-"))
     unexplained = 0
     for name in options.suites or _DEFAULT:
+        if name == _PROGRAMS:
+            unexplained += pytest.main(["-m", "soak", "-v", str(_TESTS / "test_programs.py")])
+            continue
         workshop = Workshop(SUITES[name], folder.resolve(), options.checkout)
         unexplained += _compare(SUITES[name], workshop, BINDIRS[options.postgres])
     return 1 if unexplained else 0

@@ -26,16 +26,12 @@ class Suite:
 
     def environment(self, access: Access) -> dict[str, str]:
         """How its tests are told where the server is."""
-        common = {
-            "PGHOST": access.host,
-            "PGPORT": str(access.port),
-            "PGUSER": access.user,
-            "PGPASSWORD": access.password,
-            "PGDATABASE": access.database,
+        if self.name != "psycopg2":
+            return access.environment
+        return access.environment | {
+            "PSYCOPG2_TESTDB": access.database,
+            "PSYCOPG2_TEST_REPL_DSN": "",
         }
-        if self.name == "psycopg2":
-            common |= {"PSYCOPG2_TESTDB": access.database, "PSYCOPG2_TEST_REPL_DSN": ""}
-        return common
 
     def options(self, access: Access) -> list[str]:
         """More arguments for pytest."""

@@ -27,6 +27,17 @@ class Access:
     password: str = PASSWORD
     database: str = "postgres"
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """As libpq and the drivers that follow it read it."""
+        return {
+            "PGHOST": self.host,
+            "PGPORT": str(self.port),
+            "PGUSER": self.user,
+            "PGPASSWORD": self.password,
+            "PGDATABASE": self.database,
+        }
+
 
 @contextmanager
 def staged(bindir: Path, *, through: bool) -> Iterator[Access]:
