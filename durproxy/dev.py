@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import shlex
 import shutil
 import signal
 import sys
@@ -40,7 +41,9 @@ def run(options: Mapping[str, object], data: Path | None, postgres_port: int | N
             settings = load_settings({**options, "upstream": upstream})
 
             def say_ready(listening: Listening) -> None:
-                typer.echo(f"psql '{_uri(listening.address, password)}'")
+                uri = _uri(listening.address, password)
+                typer.echo(f"\nexport DURPROXY_UPSTREAM='{uri}'  # for durproxy list, watch ...")
+                typer.echo(f"{_psql()} '{uri}'\n")
                 typer.echo(
                     f"durproxy ready listen={listening.address} web={listening.web_address}"
                     f" postgres=127.0.0.1:{cluster.port}"
@@ -49,6 +52,11 @@ def run(options: Mapping[str, object], data: Path | None, postgres_port: int | N
             return supervise.serve(settings, say_ready)
         finally:
             cluster.stop()
+
+
+def _psql() -> str:
+    """The user's own, else the embedded one."""
+    return "psql" if shutil.which("psql") else shlex.quote(str(embedded_bindir() / "psql"))
 
 
 def _leave(number: int, frame: FrameType | None) -> NoReturn:
