@@ -24,6 +24,7 @@ _Poll = pq.PollingStatus
 _Status = pq.ExecStatus
 _NO_SUCH_STATEMENT = "26000"
 _CONNECT_TIMEOUT = 15.0  # seconds
+_OF_THE_VALUES = ("22", "54")  # data exception, program limit exceeded
 _OK = (_Status.TUPLES_OK, _Status.COMMAND_OK, _Status.EMPTY_QUERY)
 
 
@@ -44,6 +45,11 @@ class ServerError(DurproxyError):
         self.code = text(field.SQLSTATE) or "XX000"
         self.context = text(field.CONTEXT) or ""
         self.position = text(field.INTERNAL_POSITION)
+
+    @property
+    def will_come_again(self) -> bool:
+        """It is about the values that were sent: a time that no timestamp holds, a limit."""
+        return self.code.startswith(_OF_THE_VALUES)
 
 
 class ConnectionLost(DurproxyError):
@@ -101,6 +107,7 @@ class Connection:
         self._prepared: set[bytes] = set()
         self.busy = False
         self.session_of: str | None = None  # the instance whose steps have used the session
+        self.assumes: str | None = None  # the role, where it is another than the login's
         self.functions = "df"  # the schema with ours: elsewhere it may be the session's own
         self.is_settled = False  # in another database: it is known which of the two
         self.idle_since = 0.0
@@ -201,6 +208,12 @@ class Connection:
         """Statements without parameters, as a simple query; the last one's result."""
         self._send(self._pgconn.send_query, sql.encode())
         return await self._answer()
+
+    async def forget(self) -> None:
+        """Put the session back to what it was after the login."""
+        await self.script("DISCARD ALL")
+        self._prepared.clear()
+        self.session_of = None
 
     async def describe(self, sql: str, types: Sequence[int] = ()) -> list[Column]:
         """The columns that a statement would return; it is not run. `types`: of its parameters."""

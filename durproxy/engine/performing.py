@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import trio
 
 from durproxy.engine.away_step import AwaySteps
 from durproxy.engine.claim import Claim
 from durproxy.engine.condition import is_met
-from durproxy.engine.connection import Connection, ConnectionLost
+from durproxy.engine.connection import Connection, ConnectionLost, ServerError
 from durproxy.engine.core.actions import (
     AttemptOpened,
     CloseFrame,
@@ -71,6 +73,7 @@ class Performing:
         self._away = None if claim.database is None else AwaySteps(claim, store)
         self._pace = Pace()
         self._connection: Connection | None = None  # kept from step to step
+        self._last_call = (0.0, 0.0)  # from when to when it took, with what went along
 
     async def perform(self, action: Performable | WaitCondition, *, alone: bool) -> Event | None:
         """What came of it; None for a condition that is not true yet.
@@ -106,17 +109,22 @@ class Performing:
                 return RoundAdvanced(key)
 
     async def _open(self, action: OpenFrame) -> Event:
+        node = action.key.node
+        try:
+            match = await self._next_match(action)
+            return FrameOpened(action.key, await self._store.open(self._claim, action, match))
+        except LanguageError as error:
+            failure = StepError(error.message, error.code, hint=error.hint, node=node)
+        except ServerError as error:
+            if not error.will_come_again:
+                raise
+            failure = StepError(error.message, error.code, error.detail, error.hint, node=node)
+        return await self._fail(action, failure)
+
+    async def _next_match(self, action: OpenFrame) -> datetime | None:
         if action.schedule is None:
-            due = await self._store.open(self._claim, action)
-        else:
-            try:
-                next_match = next_after(action.schedule, await self._store.now(), action.zone)
-            except LanguageError as error:
-                node = action.key.node
-                failure = StepError(error.message, error.code, hint=error.hint, node=node)
-                return await self._fail(action, failure)
-            due = await self._store.open(self._claim, action, next_match)
-        return FrameOpened(action.key, due)
+            return None
+        return next_after(action.schedule, await self._store.now(), action.zone)
 
     async def _run_step(self, action: RunStep, *, alone: bool) -> Event:
         if (ran := self._ahead.take(action.key)) is not None:

@@ -25,6 +25,7 @@ from datetime import datetime
 import trio
 
 from durproxy.engine.claim import Claim
+from durproxy.engine.connection import ServerError
 from durproxy.engine.core.actions import (
     Abandon,
     Action,
@@ -61,6 +62,7 @@ _log = get_logger(__name__)
 
 _SOON = 0.1  # seconds: a wait that short is not worth a claim
 _PATIENCE = 1.0  # seconds until a decided scope must have been told to us
+_LOOK_AGAIN = 2.0  # seconds: the database's clock may have been set forward
 
 
 class RunningInstance:
@@ -146,7 +148,7 @@ class RunningInstance:
             INTERRUPTED.add("error")
             trouble = str(group.exceptions[0])
             _log.warning("instance.interrupted", instance=self.claim.id, error=trouble)
-            await self._put_off(trouble)
+            await self._put_off(trouble, attempt=all(map(_will_come_again, group.exceptions)))
 
     async def _go_straight(self) -> deque[Action] | None:
         """One action after the other; the actions where it forks or waits, None when it has ended.
@@ -272,7 +274,7 @@ class RunningInstance:
             self._happened = trio.Event()
             if self._events or self._is_news():  # it came while nobody waited for it
                 continue
-            with trio.move_on_after(due):
+            with trio.move_on_after(min(due, _LOOK_AGAIN)):
                 await self._happened.wait()
         return self._events.popleft()
 
@@ -312,3 +314,7 @@ class RunningInstance:
         """The same, but not before a while; `attempt`: the instance itself may be the reason."""
         release = self._store.put_off(self.claim, trouble, attempt=attempt)
         self.due = await released(self.claim, release)
+
+
+def _will_come_again(error: Exception) -> bool:
+    return isinstance(error, ServerError) and error.will_come_again

@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
-from durproxy.engine.claim import Claim, Look, OtherEngine, Walk
+from durproxy.engine.claim import Claim, Look, Origin, OtherEngine, Walk
 from durproxy.engine.clock import Clock
 from durproxy.engine.connection import Result, ServerError
 from durproxy.engine.core.actions import (
@@ -346,14 +346,24 @@ class Store:
 
     # --- looking around ---
 
+    async def origins(self, instances: Sequence[str]) -> list[Origin]:
+        """Of those of these that are there."""
+        rows = await self._call("_traces_1", "$1::text[]", (array_literal(instances),))
+        return [
+            Origin(row[0] or "", row[1], row[2], row[3] or "", created, time_of(row[5]), row[6])
+            for row in rows
+            if (created := time_of(row[4])) is not None
+        ]
+
     async def seen(self) -> None:
         """Workers are at work in this database."""
         await self._call("_seen_1", "", ())
 
     async def now(self) -> datetime:
-        """The database's time."""
+        """The database's time, by which the clock goes on."""
         now = time_of((await self._call("_now_1", "", ())).one()[0])
         assert now is not None
+        self.clock.set(now)
         return now
 
     async def may_call(self, claim: Claim, function: str) -> bool:

@@ -10,6 +10,7 @@ and again, and the whole worker with it.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from durproxy.engine.claim import Claim
@@ -96,23 +97,21 @@ class Waits:
 
     async def try_all(self) -> Event | None:
         """The event of a wait that is over; looks into the mailbox where a message may be."""
-        for timed in list(self._timed.values()):
-            if self._is_over(timed.due) and (event := await self._try_timed(timed)) is not None:
-                return event
+        if (event := await self._try_timed(list(self._timed.values()))) is not None:
+            return event
         for wait in list(self._signals.values()):
             over = wait.due is not None and self._is_over(wait.due)
             if over or wait.key in self._untaken:
                 event = await self._try_signal(wait)
                 if event is not None:
                     return event
+                if over:
+                    await self._store.now()
         return None
 
     async def try_deadlines(self) -> Event | None:
         """The same for what ends steps in flight, and begins nothing."""
-        for wait in self._deadlines():
-            if self._is_over(wait.due) and (event := await self._try_timed(wait)) is not None:
-                return event
-        return None
+        return await self._try_timed(self._deadlines())
 
     def _deadlines(self) -> list[WaitDeadline]:
         return [wait for wait in self._timed.values() if isinstance(wait, WaitDeadline)]
@@ -123,7 +122,16 @@ class Waits:
     def _is_over(self, due: datetime) -> bool:
         return self._store.clock.seconds_until(due) <= 0
 
-    async def _try_timed(self, wait: TimedWait) -> Event | None:
+    async def _try_timed(self, waits: Sequence[TimedWait]) -> Event | None:
+        for wait in waits:
+            if self._is_over(wait.due):
+                event = await self._end_timed(wait)
+                if event is not None:
+                    return event
+                await self._store.now()  # not by the clock that counts: it may have been set back
+        return None
+
+    async def _end_timed(self, wait: TimedWait) -> Event | None:
         match wait:
             case WaitDue(key):
                 del self._timed[key]

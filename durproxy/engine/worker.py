@@ -27,6 +27,7 @@ from durproxy.engine.announcing import Announcing
 from durproxy.engine.claims import Claims
 from durproxy.engine.connection import Connection, ConnectionLost
 from durproxy.engine.core.graph import FORMAT
+from durproxy.engine.exporting import maybe_exporter
 from durproxy.engine.hints import Hints
 from durproxy.engine.holding import Holding
 from durproxy.engine.http_step import HttpSteps
@@ -37,6 +38,7 @@ from durproxy.engine.recognising import keep_seen, wait_recognised
 from durproxy.engine.retention import Retention
 from durproxy.engine.statistics import report
 from durproxy.engine.store import Store
+from durproxy.engine.tracing import Traces
 from durproxy.errors import DurproxyError, UpstreamUnreachable
 from durproxy.log import get_logger
 from durproxy.measures import Family
@@ -72,8 +74,9 @@ class Worker:
         self._id = str(uuid.uuid4())
         self._store_pool = Pool(_store_conninfo(settings, "durproxy store"), _STORE_CONNECTIONS)
         self._store = Store(self._store_pool, self._id, alone=alone)
-        self._roles = RolePools(settings.upstream, settings.max_user_connections, settings.lease)
+        self._roles = RolePools(settings)
         self._retention = Retention(self._store, settings)
+        self._traces = Traces(self._store, maybe_exporter())
         self._life_lost = False
 
     async def run(self) -> int:
@@ -113,11 +116,13 @@ class Worker:
                 nursery.start_soon(self._retention.run)
                 nursery.start_soon(quotas.put_in_force)
                 nursery.start_soon(keep_seen, self._store)
+                nursery.start_soon(self._traces.run)
                 if self._alone:
                     nursery.start_soon(self._leave_unused, holding, nursery)
                 announce_ready()
                 _log.info("engine.started", engine_id=self._id, pid=os.getpid())
             announcing.tell_now()
+            await self._traces.finish()
         self._store_pool.close_idle()
         self._roles.close_idle()
         return _LEASE_LOST if self._life_lost else 0
@@ -126,13 +131,14 @@ class Worker:
         """The life connection, as soon as the upstream lets us in."""
         while True:
             try:
-                life = await Connection.connect(_store_conninfo(self._settings, "durproxy engine"))
+                life = await log_in(_store_conninfo(self._settings, "durproxy engine"))
                 await wait_recognised(life, self._settings)
                 await life.run(
                     "SELECT df._register_1($1::uuid, $2::smallint, $3::boolean)",
                     (self._id, str(FORMAT), str(self._alone)),
                 )
                 await life.run("LISTEN durproxy")
+                await self._store.now()
             except (UpstreamUnreachable, ConnectionLost) as error:
                 _log.warning("upstream.unreachable", error=error.message)
                 await trio.sleep(_RETRY)
@@ -184,6 +190,7 @@ class Worker:
     def _left(self, instance: str, due: datetime | None, signalled: bool) -> None:
         """An instance has left memory: there is room, and it may want to come back."""
         self._claims.left(due)
+        self._traces.left(instance)
         if signalled:
             self._hints.signalled(instance)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import Any
@@ -278,19 +280,22 @@ def test_a_deadline_that_passes_while_nobody_has_the_instance_in_memory(bench: B
 
 
 def test_a_step_that_ends_after_its_deadline_is_late_also_where_nobody_looked(
-    bench: Bench,
+    serve_with: ServeWith,
 ) -> None:
-    bench.shut_gate()
-    instance = bench.start(f"df.timeout({through_gate('late')}, '400 ms')")
-    bench.wait_at_gate()
-    bench.session.execute("SELECT df.pause(%s)", [instance])  # no timer fires while it is paused
-    past = "SELECT clock_timestamp() > created_at + interval '1 s' FROM df.instances WHERE id = %s"
-    wait_until(lambda: bench.value(past, instance), "the deadline has passed")
-    bench.open_gate()
-    wait_until(lambda: not bench.waiting_at_gate(), "the step has gone on")
-    bench.session.execute("SELECT df.resume(%s)", [instance])
-    assert bench.ended(instance) == "failed"
-    assert bench.log() == []
+    serve = serve_with(lease=60.0)
+    with closing(crashing_bench(serve)) as bench:
+        bench.shut_gate()
+        instance = bench.start(f"df.timeout({through_gate('late')}, '400 ms')")
+        bench.wait_at_gate()
+        [engine] = serve.engine_pids()
+        os.kill(engine, signal.SIGSTOP)  # so that it ends nothing
+        past = "SELECT due < clock_timestamp() FROM df._checkpoints WHERE kind = 'TIMEOUT'"
+        wait_until(lambda: bench.value(past), "the deadline has passed")
+        bench.open_gate()
+        bench.wait_nobody_at_gate()
+        os.kill(engine, signal.SIGCONT)
+        assert bench.ended(instance) == "failed"
+        assert bench.log() == []
 
 
 def test_an_attempt_that_times_out_is_worth_another(bench: Bench) -> None:

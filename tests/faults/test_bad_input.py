@@ -281,3 +281,41 @@ def test_a_database_clock_that_jumps_moves_timers_and_kills_nobody(serve_with: S
             assert {ended(session, instance).status for instance in late} == {"completed"}
         assert not serve.events("engine.taken_over")
         assert not serve.events("engine.life_lost")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "limit", "hours", "how"),
+    [
+        (60, "1 h", 2, "failed"),
+        pytest.param(3.5, "2 s", -1, "completed", marks=pytest.mark.soak),
+    ],
+    ids=["forward", "back"],
+)
+def test_the_deadline_of_a_step_in_flight_goes_by_a_clock_that_is_set(
+    serve_with: ServeWith, seconds: float, limit: str, hours: int, how: str
+) -> None:
+    serve = serve_with(poll_interval=0.3)
+    with serve.connect() as session:
+        [(now,)] = session.execute("SELECT clock_timestamp()").fetchall()
+        step = f"df.timeout('SELECT pg_sleep({seconds})', '{limit}')"
+        row = session.execute(f"SELECT df.start({step})".encode()).fetchone()
+        assert row is not None
+        in_flight = "SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
+        wait_until(lambda: _value(session, in_flight), "the step is in flight")
+        travel(session, now + timedelta(hours=hours))
+        assert ended(session, row[0]).status == how
+        wait_until(lambda: not _value(session, in_flight), "it is over on the server")
+
+
+def test_a_time_that_no_timestamp_holds_is_the_failure_of_its_node(serve: Serve) -> None:
+    with serve.connect() as session:
+        session.execute(
+            "CREATE OR REPLACE FUNCTION df._clock() RETURNS timestamptz LANGUAGE sql VOLATILE"
+            " AS $$ SELECT timestamptz '294276-12-31' $$"
+        )
+        for wait in ("df.sleep(interval '1 year')", "df.timeout('SELECT 1', '1 year')"):
+            told = "SELECT '$error.message'"
+            caught = f"SELECT df.start(df.catch({wait}, $told${told}$told$))"
+            row = session.execute(caught.encode()).fetchone()
+            assert row is not None
+            assert ended(session, row[0]).value == "timestamp out of range"

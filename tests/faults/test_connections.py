@@ -192,6 +192,19 @@ def test_an_engine_that_drains_under_load_leaves_nothing_behind(serve_with: Serv
         assert owner.execute("SELECT * FROM df._engines").fetchall() == []
 
 
+def test_deadlines_hold_also_before_an_engine_has_looked_around(
+    home: Database, serve_with: ServeWith
+) -> None:
+    with home.connect() as owner:
+        owner.execute("ALTER FUNCTION df._tick_1(uuid, text[]) RENAME TO _tick_0")
+    serve = serve_with()
+    with serve.connect() as session:
+        late = session.execute("SELECT df.start(df.timeout('SELECT pg_sleep(60)', '300 ms'))")
+        [(instance,)] = late.fetchall()
+        assert ended(session, instance).sqlstate == "57014"
+    assert serve.events("tick.failed")
+
+
 def test_more_instances_than_there_is_room_for_wait_for_no_tick(serve_with: ServeWith) -> None:
     serve = serve_with(max_held=3, poll_interval=60.0)
     with serve.connect() as session:

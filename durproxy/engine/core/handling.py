@@ -22,6 +22,7 @@ from durproxy.engine.core.actions import (
     Event,
     FrameOpened,
     OpenFrame,
+    StepFailed,
     WaitDeadline,
 )
 from durproxy.engine.core.activation import Activation, End, Outcome
@@ -104,6 +105,8 @@ class Timeout(Activation):
     def told(self, event: Event) -> Outcome | None:
         if isinstance(event, FrameOpened):
             return self._run(event.due)
+        if isinstance(event, StepFailed):  # there is no such time
+            return self._expired(event.error)
         assert isinstance(event, DeadlinePassed)
         self.execution.abandon_below(self)
         return self._expired(self._error())
