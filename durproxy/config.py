@@ -131,7 +131,7 @@ class Settings(BaseSettings):
     http_concurrency: int = Field(default=20, ge=1)  # calls of one engine at a time
 
     secrets: Annotated[dict[SecretName, Secret], NoDecode, BeforeValidator(parsed_table)] = Field(
-        default={}
+        default={}, repr=False
     )
     quotas: Annotated[dict[str, Quota], NoDecode, BeforeValidator(parsed_table)] = Field(default={})
 

@@ -130,6 +130,7 @@ class Supervisor:
         """
         changed = change(self._settings, self._read_again())
         load(changed.settings)
+        _check_files(changed.settings)
         await trio.to_thread.run_sync(prepare_home, changed.settings)
         self._settings = changed.settings
         for child in self._children:
@@ -218,6 +219,7 @@ def serve(
     """
     configure(settings, "supervisor")
     _raise_descriptor_limit()
+    _check_files(settings)
     if load(settings).loses_tls:
         _log.warning(
             "serve.logins_may_lose_tls",
@@ -251,6 +253,14 @@ def _serve(
             trio.run(run, on_ready)
     _log.info("serve.stopped")
     return 0
+
+
+def _check_files(settings: Settings) -> None:
+    """The files that engines will read: ConfigurationError names the option that is wrong."""
+    if settings.http_ca is not None or settings.http_hosts:
+        from durproxy.engine.http_tls import HttpTls  # with it come the HTTP libraries
+
+        HttpTls.of(settings).check()
 
 
 def _raise_descriptor_limit() -> None:

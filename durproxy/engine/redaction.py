@@ -15,7 +15,8 @@ from collections.abc import Mapping
 
 SHORTEST = 8  # characters; less would be found in texts that have nothing to do with it
 
-_ESCAPABLE = frozenset("\"\\/'")
+# what follows a backslash for the character
+_ESCAPES = dict(zip("\"\\/'\b\f\n\r\t", "\"\\/'bfnrt", strict=True))
 
 
 class Redactor:
@@ -84,6 +85,6 @@ def _character(character: str) -> str:
         forms.add(re.escape(named))
     if character == " ":
         forms.add(r"\+")
-    if character in _ESCAPABLE:
-        forms.add(re.escape("\\" + character))
+    if character in _ESCAPES:
+        forms.add(re.escape("\\" + _ESCAPES[character]))
     return f"(?:{'|'.join(sorted(forms))})"

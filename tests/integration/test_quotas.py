@@ -7,7 +7,6 @@ import signal
 from pathlib import Path
 
 import psycopg
-import pytest
 
 from tests.fix_http import Web
 from tests.fix_postgres import Database

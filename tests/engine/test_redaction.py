@@ -1,0 +1,72 @@
+"""Secrets are found in whatever way a server that echoes them writes them, and nothing else is."""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+from collections.abc import Callable
+from urllib.parse import quote, quote_plus
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from durproxy.engine.redaction import Redactor
+
+SECRETS = st.text(
+    st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=8, max_size=40
+)
+WAYS: list[Callable[[str], str]] = [
+    str,
+    quote,
+    lambda text: quote(text, safe=""),
+    lambda text: quote_plus(text).lower() if text.isascii() and text.islower() else quote(text),
+    quote_plus,
+    lambda text: json.dumps(text)[1:-1],
+    lambda text: json.dumps(text, ensure_ascii=False)[1:-1],
+    lambda text: json.dumps(text)[1:-1].replace("/", "\\/"),
+    html.escape,
+    lambda text: "".join(f"&#{ord(character)};" for character in text),
+    lambda text: "".join(f"%{octet:02X}" for octet in text.encode()),
+    lambda text: text.encode().hex(),
+]
+
+
+@given(SECRETS, st.sampled_from(WAYS), st.text(max_size=5))
+def test_an_echo_is_found(secret: str, way: Callable[[str], str], around: str) -> None:
+    hidden = Redactor({"key": secret})
+    echo = way(secret)
+    assert "{secret:key}" in hidden.text(f"{around}{echo}{around}")
+    assert "{secret:key}" in hidden.content(f"{around}{echo}".encode()).decode("utf-8", "replace")
+    assert hidden.found_in(echo.encode()) == ["key"]
+
+
+@given(st.binary(min_size=0, max_size=4), st.binary(min_size=9, max_size=30), st.booleans())
+def test_an_echo_in_base64_is_found_at_any_alignment(
+    before: bytes, raw: bytes, url_safe: bool
+) -> None:
+    secret = raw.hex()
+    encode = base64.urlsafe_b64encode if url_safe else base64.b64encode
+    echo = encode(before + b"user:" + secret.encode() + b"!").decode()
+    left = Redactor({"key": secret}).text(echo)
+    assert "{secret:key}" in left
+    assert len(left.replace("{secret:key}", "")) <= 16
+
+
+@given(st.text(max_size=200))
+def test_what_is_no_secret_stays(text: str) -> None:
+    hidden = Redactor({"key": "sk_live_8Ahs7Ghe5"})
+    assert hidden.text(text) == text
+    assert hidden.content(text.encode()) == text.encode()
+
+
+@pytest.mark.parametrize("codec", ["utf-16-le", "utf-16-be"])
+def test_bytes_of_utf_16(codec: str) -> None:
+    content = "a sk_live_8Ahs7Ghe5 b".encode(codec)
+    assert b"{secret:key}" in Redactor({"key": "sk_live_8Ahs7Ghe5"}).content(content)
+
+
+def test_each_secret_by_its_name() -> None:
+    hidden = Redactor({"a": "aaaaaaaaaaaa", "b": "bbbbbbbbbbbb"})
+    assert hidden.text("bbbbbbbbbbbb aaaaaaaaaaaa") == "{secret:b} {secret:a}"
