@@ -31,6 +31,19 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """What an instance's trace has to know of it; `trace`: the traceparent that it was given."""
+
+    instance: str
+    trace: str | None
+    label: str | None
+    status: str
+    created_at: datetime
+    completed_at: datetime | None
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Walk:
     """Where a claim's walk over roles and lanes has ended, and what it saw on its way."""
 

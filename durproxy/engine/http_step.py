@@ -44,6 +44,7 @@ from durproxy.engine.secrets import SecretUnavailable
 from durproxy.engine.statistics import http_answered, http_failed
 from durproxy.engine.step_text import StepFailure
 from durproxy.engine.store import Store
+from durproxy.engine.tracing import Traces
 from durproxy.log import get_logger
 
 _log = get_logger(__name__)
@@ -66,8 +67,9 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 1.0  # seconds between attempts to write an
 class HttpSteps:
     """Runs HTTP steps under the configured policy and limits, so many at a time."""
 
-    def __init__(self, store: Store, settings: Settings, quotas: Quotas) -> None:
+    def __init__(self, store: Store, settings: Settings, quotas: Quotas, traces: Traces) -> None:
         self._store = store
+        self.traces = traces  # of this worker
         self._quotas = quotas
         self._routes = HttpRoutes(settings)
         self._free = trio.Semaphore(settings.http_concurrency)
@@ -83,6 +85,7 @@ class HttpSteps:
             await self._check_quota(claim, action)
             route = await self._routes.route_for(claim.role or "", action.node.config)
             request = _request(claim, action, route)
+            await self.traces.tell(claim, action.key, request.headers)
             answer, duration = await self._answered(request, route)
         except EgressRefused as refusal:
             http_failed("WF023")

@@ -129,6 +129,7 @@ class Performing:
     async def _run_step(self, action: RunStep, *, alone: bool) -> Event:
         if (ran := self._ahead.take(action.key)) is not None:
             step_over(action.node.type, "completed", None)
+            self._http.traces.step_over(self._claim, action, *self._last_call, None)
             return StepCompleted(action.key, ran)
         began = trio.current_time()
         try:
@@ -138,11 +139,18 @@ class Performing:
             else:
                 result = await self._run_sql(action, alone=alone)
         except StepFailure as failure:
-            seconds = trio.current_time() - began
-            step_over(action.node.type, "failed", seconds)
-            return await self._fail(action, failure.error, seconds)
-        step_over(action.node.type, "completed", trio.current_time() - began)
+            event = await self._fail(action, failure.error, trio.current_time() - began)
+            self._over(action, began, failure.error)
+            return event
+        self._over(action, began)
         return StepCompleted(action.key, result)
+
+    def _over(self, action: RunStep, began: float, error: StepError | None = None) -> None:
+        """The outcome is committed: count the step, and let its span be exported."""
+        ended = trio.current_time()
+        self._last_call = (began, ended)
+        step_over(action.node.type, "failed" if error else "completed", ended - began)
+        self._http.traces.step_over(self._claim, action, began, ended, error)
 
     async def _run_sql(self, action: RunStep, *, alone: bool) -> StepResult:
         try:

@@ -88,7 +88,7 @@ class Worker:
                 holding = Holding(
                     self._store,
                     self._roles,
-                    HttpSteps(self._store, self._settings, quotas),
+                    HttpSteps(self._store, self._settings, quotas, self._traces),
                     nursery,
                     partial(self._ended, announcing),
                     self._left,

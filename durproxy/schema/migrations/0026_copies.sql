@@ -154,8 +154,9 @@ ALTER TABLE df._instances ALTER COLUMN trace SET DEFAULT
 
 -- What the spans of these instances need to know.
 CREATE FUNCTION df._traces_1(p_instances text[])
-RETURNS TABLE (id text, trace text, status text, created_at timestamptz, completed_at timestamptz)
+RETURNS TABLE (id text, trace text, label text, status text, created_at timestamptz,
+    completed_at timestamptz, error text)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
-    SELECT i.id, i.trace, i.status, i.created_at, i.completed_at
+    SELECT i.id, i.trace, i.label, i.status, i.created_at, i.completed_at, i.error ->> 'message'
     FROM df._instances i WHERE i.id = ANY (p_instances)
 $$;
