@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterator
 import psycopg
 import pytest
 
-from durproxy.schema.install import install
-from tests.fix_postgres import Database, Postgres, Role
+from tests.fix_postgres import Database, Postgres, Role, install_checked
 
 Connect = Callable[..., psycopg.Connection]
 
@@ -17,7 +16,7 @@ Connect = Callable[..., psycopg.Connection]
 def store(postgres: Postgres) -> Iterator[Database]:
     """A database with the home schema; its tests keep apart by their roles."""
     database = postgres.fresh_database()
-    install(database.dsn)
+    install_checked(database.dsn)
     yield database
     postgres.drop_database(database)
 
