@@ -21,8 +21,8 @@ from rich.table import Table
 
 from bench.figures import idleness, latency, length, recovery, sleepers
 from bench.ground import Ground, ground
+from bench.rivals import newest_bindir
 from bench.throughput import FLOOR, KINDS, Contest, contests, floor_of, installed_peers, name_of
-from bench.wire import newest_bindir
 
 Rounds = dict[str, dict[str, list[float]]]  # steps per second by workload and contender
 Figures = dict[str, dict[str, float]]

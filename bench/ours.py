@@ -57,6 +57,10 @@ class Ours:
         self.port = int(ready[1])
 
     @property
+    def direct_port(self) -> int:
+        return self._ground.cluster.port
+
+    @property
     def direct_dsn(self) -> str:
         """Straight to Postgres, for counting."""
         return self._ground.dsn(self.database)

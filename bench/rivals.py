@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pwd
 import shutil
@@ -16,10 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
+import trio
 
+from bench.book import OURS
+from bench.ground import cpu_seconds, resident_megabytes
+from durproxy.bus import LocalBus
 from durproxy.child import orders
 from durproxy.config import Settings
-from durproxy.embedded import Cluster, free_port
+from durproxy.embedded import Cluster, embedded_bindir, free_port
 
 DATABASE = "bench"
 _SETTINGS = {
@@ -40,12 +45,12 @@ listen_port = {own_port}
 unix_socket_dir =
 auth_type = any
 pool_mode = session
-max_client_conn = 500
+max_client_conn = 6000
 default_pool_size = 300
 """
 _START = (
     "import sys; from durproxy.child import run_child;"
-    " sys.exit(run_child('proxy', 0, [int(fd) for fd in sys.argv[1:]]))"
+    " sys.exit(run_child('proxy', int(sys.argv[1]), [int(fd) for fd in sys.argv[2:]]))"
 )
 
 
@@ -53,16 +58,37 @@ _START = (
 class Rival:
     """A way to the server, and the processes that stand in it."""
 
+    name: str
     port: int
     pids: tuple[int, ...] = ()
+    runtime_dir: Path | None = None  # of ours, where they can be asked
 
     def cpu_seconds(self) -> float:
         """What its processes have used so far, in user and kernel mode."""
-        ticks = 0
-        for pid in self.pids:
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            ticks += int(fields[11]) + int(fields[12])
-        return ticks / os.sysconf("SC_CLK_TCK")
+        return sum(map(cpu_seconds, self.pids))
+
+    def megabytes(self) -> float:
+        """Of physical memory, in the largest of its processes."""
+        return max(map(resident_megabytes, self.pids))
+
+    def counted(self, name: str) -> int:
+        """A counter of our proxies, added up."""
+        runtime_dir = self.runtime_dir
+        if runtime_dir is None:
+            raise RuntimeError(f"{self.name} has no counters")
+
+        async def ask() -> int:
+            with LocalBus(runtime_dir, "web-0") as bus:
+                answers = await bus.ask_proxies("sessions")
+            return sum(json.loads(answer)["counters"][name] for answer in answers.values())
+
+        return trio.run(ask)
+
+
+def newest_bindir() -> Path:
+    """Debian's if there is one, since pgbouncer comes from there, too."""
+    installed = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    return installed[-1] if installed else embedded_bindir()
 
 
 @contextmanager
@@ -117,7 +143,7 @@ def pgbouncer(program: Path, port: int) -> Iterator[Rival]:
         )
         try:
             _wait_listening(own_port)
-            yield Rival(own_port, (process.pid,))
+            yield Rival("pgbouncer", own_port, (process.pid,))
         finally:
             process.terminate()
             process.wait()
@@ -132,15 +158,16 @@ def durproxy(port: int, processes: int) -> Iterator[Rival]:
         settings = Settings(
             upstream=f"host=127.0.0.1 port={port}", runtime_dir=Path(runtime_dir), drain_timeout=1
         )
-        running = []
+        running: list[subprocess.Popen[bytes]] = []
         for listener in sockets:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             listener.bind(("127.0.0.1", own_port))
             own_port = int(listener.getsockname()[1])
             listener.listen(512)
-            running.append(_start_proxy(settings, listener))
+            running.append(_start_proxy(settings, len(running), listener))
         try:
-            yield Rival(own_port, tuple(process.pid for process in running))
+            pids = tuple(process.pid for process in running)
+            yield Rival(f"{OURS} ×{processes}", own_port, pids, Path(runtime_dir))
         finally:
             for process in running:
                 process.send_signal(signal.SIGTERM)
@@ -148,11 +175,17 @@ def durproxy(port: int, processes: int) -> Iterator[Rival]:
                 process.wait()
 
 
-def _start_proxy(settings: Settings, listener: socket.socket) -> subprocess.Popen[bytes]:
+def _start_proxy(
+    settings: Settings, index: int, listener: socket.socket
+) -> subprocess.Popen[bytes]:
     orders_read, orders_write = os.pipe()
     ready_read, ready_write = os.pipe()
     fds = (orders_read, ready_write, listener.fileno())
-    process = subprocess.Popen([sys.executable, "-c", _START, *map(str, fds)], pass_fds=fds)
+    process = subprocess.Popen(
+        [sys.executable, "-c", _START, str(index), *map(str, fds)],
+        pass_fds=fds,
+        stderr=subprocess.DEVNULL,
+    )
     listener.close()
     os.close(orders_read)
     os.close(ready_write)
