@@ -26,6 +26,7 @@ FLOOR = "floor"
 KINDS = {"W1": "one", "W2": "ten", "W3": "fan"}
 _PEERS = {"absurd": "absurd_sdk", "dbos": "dbos", "procrastinate": "procrastinate"}
 _PEERS_KINDS = ("W1", "W2")
+_WITH_RUNS = ("W2",)  # the workloads with steps that go to the server together
 _WORKFLOWS = {"W1": 4000, "W2": 800, "W3": 400}
 _OF_A_PEER = 4  # a peer gets a fourth of that, and still takes longer
 _WARM_UP = 80
@@ -40,8 +41,9 @@ class Contest:
     run: Callable[[], float]
 
 
-def name_of(engines: int) -> str:
-    return f"durproxy ×{engines}"
+def name_of(engines: int, *, together: bool = False) -> str:
+    """`together`: with `flush_each_step` off."""
+    return f"durproxy ×{engines}" + (", flushed together" if together else "")
 
 
 def contests(
@@ -51,10 +53,15 @@ def contests(
     found: list[Contest] = []
     for workload in workloads:
         count = max(8, int(_WORKFLOWS[workload] * scale))
-        found.extend(
-            Contest(workload, name_of(number), _ours(ground, bindir, workload, number, count))
-            for number in engines
-        )
+        for together in (False, True) if workload in _WITH_RUNS else (False,):
+            found.extend(
+                Contest(
+                    workload,
+                    name_of(number, together=together),
+                    _ours(ground, bindir, workload, number, count, together),
+                )
+                for number in engines
+            )
         found.extend(
             Contest(workload, peer, _peers(ground, workload, peer, count))
             for peer in (installed_peers() if workload in _PEERS_KINDS else ())
@@ -71,11 +78,11 @@ def floor_of(ground: Ground, bindir: Path, seconds: int) -> float:
 
 
 def _ours(
-    ground: Ground, bindir: Path, workload: str, engines: int, count: int
+    ground: Ground, bindir: Path, workload: str, engines: int, count: int, together: bool
 ) -> Callable[[], float]:
     def run() -> float:
         kind = KINDS[workload]
-        with ours(ground, bindir, engines) as server:
+        with ours(ground, bindir, engines, flush_each_step=not together) as server:
             server.start(kind, _WARM_UP)
             server.wait_done()
             began = time.monotonic()
