@@ -22,7 +22,7 @@ from rich.table import Table
 from bench.figures import idleness, latency, length, recovery, sleepers
 from bench.ground import Ground, ground
 from bench.rivals import newest_bindir
-from bench.throughput import FLOOR, KINDS, Contest, contests, floor_of, installed_peers, name_of
+from bench.throughput import FLOOR, KINDS, OURS, Contest, contests, floor_of, installed_peers
 
 Rounds = dict[str, dict[str, list[float]]]  # steps per second by workload and contender
 Figures = dict[str, dict[str, float]]
@@ -46,7 +46,7 @@ def main() -> None:
         workloads = [name for name in KINDS if name in chosen]
         rounds = _run_rounds(place, options, workloads, engines) if workloads else {}
         if rounds:
-            _print_rounds(console, rounds, engines)
+            _print_rounds(console, rounds)
         figures: Figures = {}
         for name, measure in alone.items():
             if name in chosen:
@@ -91,16 +91,15 @@ def _in_turn(todo: list[Contest], number: int) -> list[Contest]:
     return todo[first:] + todo[:first]
 
 
-def _print_rounds(console: Console, rounds: Rounds, engines: list[int]) -> None:
+def _print_rounds(console: Console, rounds: Rounds) -> None:
     table = Table(title="steps per second, and ratios (medians)")
     for column in ("", "contender", "steps/s", "/ floor", "/ best peer"):
         table.add_column(column, justify="right" if "/" in column else "left")
-    ours = [name_of(number) for number in engines]
     for workload, rates in rounds.items():
         peers = [rates[peer] for peer in installed_peers() if peer in rates]
         best = max(peers, key=median) if peers else None
         for contender in (FLOOR, *(name for name in rates if name != FLOOR)):
-            beside = best if best is not None and contender in ours else None
+            beside = best if contender.startswith(OURS) else None
             table.add_row(
                 workload,
                 contender,

@@ -23,6 +23,7 @@ from bench.ground import Ground
 from bench.ours import STEPS, ours
 
 FLOOR = "floor"
+OURS = "durproxy"
 KINDS = {"W1": "one", "W2": "ten", "W3": "fan"}
 _PEERS = {"absurd": "absurd_sdk", "dbos": "dbos", "procrastinate": "procrastinate"}
 _PEERS_KINDS = ("W1", "W2")
@@ -43,7 +44,7 @@ class Contest:
 
 def name_of(engines: int, *, together: bool = False) -> str:
     """`together`: with `flush_each_step` off."""
-    return f"durproxy ×{engines}" + (", flushed together" if together else "")
+    return f"{OURS} ×{engines}" + (", flushed together" if together else "")
 
 
 def contests(
