@@ -10,6 +10,7 @@ from contextlib import suppress
 
 from setproctitle import setproctitle
 
+from durproxy import passwords
 from durproxy.config import Settings, received_settings
 from durproxy.log import configure, get_logger
 
@@ -39,6 +40,7 @@ def run_child(kind: str, index: int, fds: Sequence[int]) -> int:
     listeners = [socket.socket(fileno=fd) for fd in listening]
     setproctitle(f"durproxy: {kind} {index}")
     configure(settings, f"{kind}-{index}")
+    passwords.configure(settings)
     try:
         return _run(kind, settings, index, listeners)
     except Exception:  # noqa: BLE001  the last place: log it in our format, then be restarted

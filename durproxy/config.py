@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import tempfile
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
@@ -36,7 +37,7 @@ from durproxy.config_tables import (
     checked_proxy,
     parsed_table,
 )
-from durproxy.conninfo import checked_conninfo
+from durproxy.conninfo import checked_conninfo, checked_step_options
 from durproxy.errors import ConfigurationError
 
 _PREFIX = "DURPROXY_"
@@ -62,6 +63,18 @@ def _checked_address(text: str) -> str:
 
 def _checked_address_or_off(text: str) -> str:
     return text if text == "off" else _checked_address(text)
+
+
+def _words(value: object) -> object:
+    """In the environment and in options: as a shell splits them, or a JSON list."""
+    if not isinstance(value, str):
+        return value
+    if value.startswith("["):
+        return _listed(value)
+    try:
+        return tuple(shlex.split(value))
+    except ValueError:
+        raise ValueError("has a quote that does not end") from None
 
 
 def _names(value: object) -> object:
@@ -106,6 +119,15 @@ class Settings(BaseSettings):
     max_held: int = Field(default=500, ge=1)  # instances in one engine's memory
     flush_each_step: bool = True  # off: steps that are sent together reach the disk together
     max_result_bytes: int = Field(default=20_000_000, ge=1, le=500_000_000)  # of one step's rows
+    # an argv with {role}, {host}, {port} and {database}; prints a password
+    password_command: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)] = ()
+    password_command_ttl: float = Field(default=600.0, ge=0)  # seconds that it is kept
+    password_command_timeout: float = Field(default=10.0, gt=0)  # seconds
+    # libpq's name=value pairs for connections of steps, with {role} and {database}
+    step_options: Annotated[str | None, AfterValidator(checked_step_options)] = Field(
+        default=None, repr=False
+    )
+    step_identity: Literal["connect", "set_role"] = "connect"
     set_aside_after: int = Field(default=5, ge=1)  # attempts that an instance spoilt alone
     max_user_connections: int = Field(default=10, ge=1)  # of one engine as one role
     max_new_transaction_starts: int = Field(default=2, ge=1)  # of one proxy, at a time

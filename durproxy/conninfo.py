@@ -13,6 +13,12 @@ _NUMBERS = frozenset((
     "keepalives_count", "tcp_user_timeout",
 ))  # fmt: skip
 
+# what names a file, or a section of one
+_FILES = frozenset((
+    "passfile", "service", "servicefile", "sslcert", "sslkey", "sslrootcert", "sslcrl", "sslcrldir",
+    "sslkeylogfile",
+))  # fmt: skip
+
 
 def checked_conninfo(text: str) -> str:
     """The text itself; a ValueError says what it must be, and quotes no password."""
@@ -31,3 +37,30 @@ def checked_conninfo(text: str) -> str:
             if not re.fullmatch(r"\s*-?\d*\s*", number):
                 raise ValueError(f'{name} "{number}" is not a number')
     return text
+
+
+def checked_step_options(text: str | None) -> str | None:
+    """The same for a part of a DSN, in which {role} and {database} may stand."""
+    if not text:
+        return None
+    if text.startswith(("postgresql://", "postgres://")):
+        raise ValueError("must be name=value pairs")
+    checked_conninfo(text)
+    if "dbname" in conninfo_to_dict(text):
+        raise ValueError("must not name a database: a step's is its workflow's")
+    return text
+
+
+def filled_step_options(text: str, role: str, database: str) -> dict[str, str]:
+    """The options for one role and database; a ValueError where a name would lead elsewhere."""
+    filled: dict[str, str] = {}
+    for name, value in conninfo_to_dict(text).items():
+        pattern = str(value)
+        if name in _FILES and any(
+            place in pattern and ("/" in inside or inside.startswith("."))
+            for place, inside in (("{role}", role), ("{database}", database))
+        ):
+            raise ValueError(f'{name} "{pattern}" is not possible for role "{role}"')
+        parts = (part.replace("{database}", database) for part in pattern.split("{role}"))
+        filled[name] = role.join(parts)
+    return filled

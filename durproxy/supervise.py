@@ -18,6 +18,7 @@ from contextlib import closing
 
 import trio
 
+from durproxy import passwords
 from durproxy.bus import Command, LocalBus, Reply, Report, Suspects, Takeover
 from durproxy.child import orders
 from durproxy.children import Child
@@ -130,6 +131,7 @@ class Supervisor:
         """
         changed = change(self._settings, self._read_again())
         load(changed.settings)
+        passwords.configure(changed.settings)
         _check_files(changed.settings)
         await trio.to_thread.run_sync(prepare_home, changed.settings)
         self._settings = changed.settings
@@ -218,6 +220,7 @@ def serve(
     they name are read again. ``take_over``: in the place of the one that runs, if there is one.
     """
     configure(settings, "supervisor")
+    passwords.configure(settings)
     _raise_descriptor_limit()
     _check_files(settings)
     if load(settings).loses_tls:

@@ -18,12 +18,14 @@ def add_commands(app: typer.Typer) -> None:
 
 def init(as_json: Json = False, upstream: Upstream = None, config: Config = None) -> None:
     """Install or upgrade the home schema (schema df) in the database; safe to repeat."""
+    from durproxy import passwords
     from durproxy.cli.tables import print_json
     from durproxy.config import load_settings
     from durproxy.connecting import connect
     from durproxy.schema.install import install
 
     settings = load_settings({"upstream": upstream}, config)
+    passwords.configure(settings)
     connect(settings.upstream).close()
     report = install(settings.upstream)
     if as_json:
@@ -57,12 +59,14 @@ def uninstall(
     config: Config = None,
 ) -> None:
     """Drop the home schema with every workflow in it."""
+    from durproxy import passwords
     from durproxy.cli.tables import print_json
     from durproxy.config import load_settings
     from durproxy.connecting import connect
     from durproxy.schema import install as schema
 
     settings = load_settings({"upstream": upstream}, config)
+    passwords.configure(settings)
     with connect(settings.upstream) as connection:
         database = connection.info.dbname
     if not yes:

@@ -9,6 +9,7 @@ from functools import lru_cache
 
 import trio
 
+from durproxy.engine.assuming import refuse_switches
 from durproxy.engine.claim import Claim
 from durproxy.engine.core.actions import FinishInstance
 from durproxy.engine.core.advance import Execution
@@ -160,6 +161,8 @@ class Holding:
     def _entered(self, claim: Claim, checkpoints: dict[Key, Checkpoint]) -> RunningInstance:
         role, execution = _checked(claim, checkpoints)
         shapes = self._shapes.setdefault((role, claim.database), self._shapes_of(role))
+        if self._roles.assumes:
+            refuse_switches(claim, execution.graph)
         pool = self._roles.of(role, claim.database)
         running = RunningInstance(
             claim, execution, self._store, pool, shapes, self._http, self._ended,

@@ -16,7 +16,11 @@ import trio
 from psycopg import pq
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from durproxy.config import Settings
+from durproxy.conninfo import filled_step_options
+from durproxy.engine.assuming import assume
 from durproxy.engine.connection import Connection
+from durproxy.engine.logging_in import log_in
 from durproxy.errors import DurproxyError, UpstreamUnreachable
 
 CLEAN = "SELECT df._clean_1()"
@@ -42,14 +46,21 @@ class Pool:
     """Up to `size` connections to one conninfo, made when needed, the last used first.
 
     Without `keeps_idle` each is closed as soon as nobody uses it. `role`: whom they log in as, when
-    that is not the DSN's own user.
+    that is not the DSN's own user; with `assumes`, whom they become after the login.
     """
 
     def __init__(
-        self, conninfo: str, size: int, *, keeps_idle: bool = True, role: str | None = None
+        self,
+        conninfo: str,
+        size: int,
+        *,
+        keeps_idle: bool = True,
+        role: str | None = None,
+        assumes: bool = False,
     ) -> None:
         self._conninfo = conninfo
         self._role = role
+        self._assumes = role if assumes else None
         self._told_at = -math.inf
         self._free = trio.Semaphore(size)
         self._idle: list[Connection] = []
@@ -83,6 +94,16 @@ class Pool:
             self._free.release()
 
     async def _take(self) -> Connection:
+        connection = await self._idle_or_new()
+        if self._assumes is not None:
+            try:
+                await assume(connection, self._assumes)
+            except BaseException:
+                connection.close()
+                raise
+        return connection
+
+    async def _idle_or_new(self) -> Connection:
         while self._idle:
             connection = self._idle.pop()
             fresh = trio.current_time() - connection.idle_since < _FRESH
@@ -90,7 +111,7 @@ class Pool:
                 return connection
             connection.close()
         try:
-            return await Connection.connect(self._conninfo)
+            return await log_in(self._conninfo)
         except UpstreamUnreachable as error:
             if self._role is None:
                 raise
@@ -138,9 +159,12 @@ class Pool:
         """Clean a connection that was taken for it, and put it where it is taken last."""
         try:
             with trio.move_on_after(_CLEANING_TIMEOUT):
-                await connection.run(CLEAN)
-                await connection.run(_FORGET_PREPARED)
-                connection.session_of = None
+                if connection.assumes is not None:
+                    await connection.forget()
+                else:
+                    await connection.run(CLEAN)
+                    await connection.run(_FORGET_PREPARED)
+                    connection.session_of = None
         except DurproxyError:  # closed below: its session cannot be trusted
             pass
         finally:
@@ -161,10 +185,12 @@ class Pool:
 class RolePools:
     """A pool for each role and database; every step connection is logged in as its role."""
 
-    def __init__(self, upstream: str, size: int, lease: float) -> None:
-        self._upstream = conninfo_to_dict(upstream)
-        self._size = size
-        self._lease = lease
+    def __init__(self, settings: Settings) -> None:
+        self._upstream = conninfo_to_dict(settings.upstream)
+        self._step_options = settings.step_options or ""
+        self.assumes = settings.step_identity == "set_role"
+        self._size = settings.max_user_connections
+        self._lease = settings.lease
         self._pools: dict[tuple[str, str | None], Pool] = {}
 
     def of(self, role: str, database: str | None = None) -> Pool:
@@ -172,7 +198,11 @@ class RolePools:
         pool = self._pools.get((role, database))
         if pool is None:
             pool = self._pools[role, database] = Pool(
-                self.conninfo(role, database), self._size, keeps_idle=database is None, role=role
+                self.conninfo(role, database),
+                self._size,
+                keeps_idle=database is None,
+                role=role,
+                assumes=self.assumes,
             )
         return pool
 
@@ -180,11 +210,18 @@ class RolePools:
         """The upstream's conninfo as `role`, for its own database or another one.
 
         The password in the DSN, in PGPASSWORD or in a service file belongs to the DSN's own user;
-        any other role's is in the passfile, or it has a certificate.
+        any other role's is in the passfile, or where `step_options` say, or a command gives it.
         """
         given = dict(self._upstream)
-        if given.get("user", _default_user()) != role:
+        own = str(given.get("user", _default_user()))
+        home = database or str(given.get("dbname") or own)
+        ours = filled_step_options(self._step_options, role, home) if self._step_options else {}
+        login = str(ours.get("user", own)) if self.assumes else role
+        if login != own and "service" not in ours:
             given["password"] = ""  # libpq asks the passfile then, and nothing else
+        elif login != own:
+            given.pop("password", None)  # it may be in the service file
+        given |= ours
         options = " ".join(
             filter(
                 None,
@@ -201,7 +238,7 @@ class RolePools:
                 ),
             )
         )
-        given |= {"user": role, "options": options, "application_name": "durproxy step"}
+        given |= {"user": login, "options": options, "application_name": "durproxy step"}
         given["client_encoding"] = "UTF8"
         if database is not None:
             given["dbname"] = database

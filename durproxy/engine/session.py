@@ -17,6 +17,8 @@ UNKNOWN = "?"  # a statement that may have changed the session has failed, or is
 
 def is_foreign(connection: Connection, claim: Claim) -> bool:
     """The session may hold what another instance left."""
+    if connection.assumes is not None:  # it was discarded; the cleaning would end the SET ROLE
+        return False
     return connection.session_of not in (None, claim.id)
 
 

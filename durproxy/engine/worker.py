@@ -31,6 +31,7 @@ from durproxy.engine.exporting import maybe_exporter
 from durproxy.engine.hints import Hints
 from durproxy.engine.holding import Holding
 from durproxy.engine.http_step import HttpSteps
+from durproxy.engine.logging_in import log_in
 from durproxy.engine.pools import Pool, RolePools
 from durproxy.engine.probation import run_probation
 from durproxy.engine.quotas import Quotas

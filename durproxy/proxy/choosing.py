@@ -12,6 +12,8 @@ import psycopg
 import trio
 from psycopg.conninfo import make_conninfo
 
+from durproxy import passwords
+
 _GOOD_FOR = 1.0  # seconds
 _ANY = "any"
 
@@ -40,8 +42,12 @@ class Choosing:
         self._chosen = None
 
     def _ask(self) -> tuple[str, int]:
-        with psycopg.connect(self._conninfo, autocommit=True) as connection:
+        with passwords.logged_in(_open, self._conninfo, psycopg.OperationalError) as connection:
             return connection.info.host, connection.info.port
+
+
+def _open(conninfo: str) -> psycopg.Connection:
+    return psycopg.connect(conninfo, autocommit=True)
 
 
 def is_wish(attributes: str | None) -> bool:

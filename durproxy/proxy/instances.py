@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import psycopg
 from psycopg.conninfo import make_conninfo
 
+from durproxy import passwords
+
 _CONNECT_TIMEOUT = 5  # seconds
 
 _FIND = """
@@ -90,9 +92,13 @@ class Instances:
 
     def _connected(self) -> psycopg.Connection:
         if self._connection is None or self._connection.closed:
-            self._connection = psycopg.connect(self._conninfo, autocommit=True)
+            self._connection = passwords.logged_in(_open, self._conninfo, psycopg.OperationalError)
             self.database = self._connection.info.dbname
         return self._connection
+
+
+def _open(conninfo: str) -> psycopg.Connection:
+    return psycopg.connect(conninfo, autocommit=True)
 
 
 def parse_duration(setting: str) -> float:

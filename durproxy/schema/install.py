@@ -16,7 +16,7 @@ from typing import TypeVar
 import psycopg
 from psycopg import errors
 
-from durproxy import __version__
+from durproxy import __version__, passwords
 from durproxy.errors import ConfigurationError, UpstreamUnreachable
 
 LOCK_ATTEMPTS = 15
@@ -119,11 +119,15 @@ def uninstall(conninfo: str) -> bool:
 
 def _connect(conninfo: str) -> psycopg.Connection:
     try:
-        connection = psycopg.connect(conninfo, autocommit=True, application_name="durproxy init")
+        connection = passwords.logged_in(_open, conninfo, psycopg.OperationalError)
     except psycopg.OperationalError as error:
         raise UpstreamUnreachable(f"could not connect to the upstream: {error}") from error
     connection.execute(SESSION)
     return connection
+
+
+def _open(conninfo: str) -> psycopg.Connection:
+    return psycopg.connect(conninfo, autocommit=True, application_name="durproxy init")
 
 
 def _refuse_extension(connection: psycopg.Connection) -> None:

@@ -1,0 +1,25 @@
+"""Logging in for the engine: with the password that a command gives, where one is set."""
+
+from __future__ import annotations
+
+import trio
+
+from durproxy import passwords
+from durproxy.engine.connection import Connection
+from durproxy.errors import UpstreamUnreachable
+
+
+async def log_in(conninfo: str) -> Connection:
+    """A new connection. Raises UpstreamUnreachable."""
+    if not passwords.is_asked_for(conninfo):
+        return await Connection.connect(conninfo)
+    try:
+        return await Connection.connect(await _with_password(conninfo))
+    except UpstreamUnreachable:
+        if not passwords.was_refused(conninfo):
+            raise
+    return await Connection.connect(await _with_password(conninfo))
+
+
+async def _with_password(conninfo: str) -> str:
+    return await trio.to_thread.run_sync(passwords.with_password, conninfo, abandon_on_cancel=True)
