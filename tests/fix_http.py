@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import Callable, Iterator
@@ -34,10 +35,11 @@ class Web:
     asked: list[Asked] = field(default_factory=list)
     released: threading.Event = field(default_factory=threading.Event)  # lets /hold answer
     gone: threading.Event = field(default_factory=threading.Event)  # the client of a /hold has left
+    scheme: str = "http"
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{self.scheme}://127.0.0.1:{self.port}"
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -79,6 +81,14 @@ def _echo(handler: _Handler, path: str, query: Query) -> None:
     handler.answer(200, json.dumps(told).encode(), "application/json", X_Many="1")
 
 
+def _mirror(handler: _Handler, path: str, query: Query) -> None:
+    """/mirror/STATUS says all that was asked, and says the headers in headers, too."""
+    asked = handler.web.asked[-1]
+    told = f"{asked.path}\n{asked.headers}\n{asked.body.decode('latin-1')}"
+    sent = {f"X_{name.replace('-', '_')}": text for name, text in asked.headers.items()}
+    handler.answer(int(path.split("/")[2]), told.encode(), "text/plain", **sent)
+
+
 def _status(handler: _Handler, path: str, query: Query) -> None:
     handler.answer(int(path.split("/")[2]), b"so it is", "text/plain")
 
@@ -95,7 +105,8 @@ def _busy(handler: _Handler, path: str, query: Query) -> None:
 def _as(handler: _Handler, path: str, query: Query) -> None:
     kind = query["type"][0] if "type" in query else None
     encoding = {"Content_Encoding": "gzip"} if "gzip" in query else {}
-    handler.answer(200, bytes.fromhex(query["hex"][0]), kind, **encoding)
+    status = int(query.get("status", ["200"])[0])
+    handler.answer(status, bytes.fromhex(query["hex"][0]), kind, **encoding)
 
 
 def _gzip(handler: _Handler, path: str, query: Query) -> None:
@@ -162,6 +173,7 @@ def _garbage(handler: _Handler, path: str, query: Query) -> None:
 
 _ROUTES: dict[str, Callable[[_Handler, str, Query], None]] = {
     "echo": _echo,
+    "mirror": _mirror,
     "status": _status,
     "busy": _busy,
     "as": _as,
@@ -183,12 +195,17 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def serving_web() -> Iterator[Web]:
-    """The server, until the block ends."""
+def serving_web(tls: ssl.SSLContext | None = None) -> Iterator[Web]:
+    """The server, until the block ends; with `tls` over https."""
     found = Web(0)
     handler = type("Handler", (_Handler,), {"web": found})
     with _Server(("127.0.0.1", 0), handler) as server:
         found.port = server.server_port
+        if tls is not None:
+            found.scheme = "https"
+            server.socket = tls.wrap_socket(
+                server.socket, server_side=True, do_handshake_on_connect=False
+            )
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         yield found

@@ -124,9 +124,16 @@ async def _bounded(request: HttpRequest, route: Route) -> Answer:
         except (httpx.InvalidURL, UnicodeError) as error:
             raise ExchangeFailure(f"invalid URL: {error}", "22023") from None
         except (*_NETWORK, OSError) as error:
-            reason = str(error) or type(error).__name__
-            raise ExchangeFailure(f"HTTP request failed: {reason}", "WF022") from None
+            raise ExchangeFailure(f"HTTP request failed: {_reason(error)}", "WF022") from None
     raise ExchangeFailure(f"no complete HTTP answer within {timeout:g} s", "WF021")
+
+
+def _reason(error: BaseException) -> str:
+    """What it says, or what it came from says: a failed handshake is two errors away."""
+    cause: BaseException | None = error
+    while cause is not None and not str(cause):
+        cause = cause.__cause__ or cause.__context__
+    return type(error).__name__ if cause is None else str(cause)
 
 
 _NETWORK = (
@@ -169,6 +176,8 @@ def _judged(request: httpx.Request, carried: Iterable[str], route: Route) -> Hop
         request.method,
         url.raw_path.decode("ascii").partition("?")[0],
     )
+    if route.used.redactor.found_in(url.raw_host):  # name servers would be told
+        raise EgressRefused("a secret cannot be the name of a host")
     reach = route.policy.judge(route.role, target)
     for name in carried:
         route.used.check(name, target)

@@ -51,7 +51,7 @@ class Redactor:
 
 def _pattern(value: str) -> str:
     raw = value.encode()
-    forms = ["".join(map(_character, value))]
+    forms = [f"(?i:{''.join(map(_character, value))})"]  # names of hosts lose their case
     for encoded in _base64_cores(raw):
         forms += {re.escape(encoded), re.escape(encoded.translate(_TO_URL_SAFE))}
     forms.append(f"(?i:{raw.hex()})")
@@ -76,11 +76,11 @@ def _character(character: str) -> str:
     """One character of a secret, however it may be written."""
     octets = character.encode()
     forms = {re.escape(character), re.escape(octets.decode("latin-1"))}
-    forms.add("".join(f"%(?i:{octet:02x})" for octet in octets))
+    forms.add("".join(f"%{octet:02x}" for octet in octets))
     units = character.encode("utf-16-be")
-    forms.add("".join(rf"\\u(?i:{units[at : at + 2].hex()})" for at in range(0, len(units), 2)))
+    forms.add("".join(rf"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2)))
     code = ord(character)
-    forms.add(rf"&#(?:0*{code}|[xX]0*(?i:{code:x}));")
+    forms.add(rf"&#(?:0*{code}|x0*{code:x});")
     if (named := html.escape(character)) != character:
         forms.add(re.escape(named))
     if character == " ":
