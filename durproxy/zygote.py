@@ -25,6 +25,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import NoReturn
 
+from durproxy.interpreter import interpreter
 from durproxy.lifeline import adopt_orphans, die_with_parent
 
 _PRELOADED = (
@@ -50,7 +51,7 @@ class Zygote:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "durproxy.zygote", str(os.getpid())],
+                [*interpreter(), "-m", "durproxy.zygote", str(os.getpid())],
                 stdin=theirs.fileno(),
                 start_new_session=True,
             )

@@ -20,6 +20,7 @@ from typing import Any
 import trio
 from setproctitle import setproctitle
 
+from durproxy.interpreter import interpreter
 from durproxy.lifeline import die_with_parent
 from durproxy.rewrite.plan import Edit, Hold, Parameter, Plan, Session, plan_statement
 
@@ -81,7 +82,7 @@ class Reader:
     def _start(self) -> trio.SocketStream:
         ours, theirs = socket.socketpair()
         with theirs:
-            command = [sys.executable, "-m", __name__, str(os.getpid())]
+            command = [*interpreter(), "-m", __name__, str(os.getpid())]
             end = theirs.fileno()
             self._process = subprocess.Popen(command, stdin=end, stdout=end)
         ours.setblocking(False)
