@@ -24,6 +24,7 @@ _Poll = pq.PollingStatus
 _Status = pq.ExecStatus
 _NO_SUCH_STATEMENT = "26000"
 _CONNECT_TIMEOUT = 15.0  # seconds
+UNTRANSLATABLE = "22P05"
 _OF_THE_VALUES = ("22", "54")  # data exception, program limit exceeded
 _OK = (_Status.TUPLES_OK, _Status.COMMAND_OK, _Status.EMPTY_QUERY)
 

@@ -30,7 +30,7 @@ import trio
 
 from durproxy.config import Settings
 from durproxy.engine.claim import Claim
-from durproxy.engine.connection import ServerError
+from durproxy.engine.connection import UNTRANSLATABLE, ServerError
 from durproxy.engine.core.actions import EndsInstance, RunStep
 from durproxy.engine.core.bindings import ReferenceFailure
 from durproxy.engine.core.graph import NodeType
@@ -60,7 +60,6 @@ _FUNCTIONS = {NodeType.HTTP: "http", NodeType.HTTP_MULTIPART: "http_multipart"}
 _ATTEMPT = re.compile(r"~[0-9]+")
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _NOT_NOW = frozenset(("55P03", "57014"))  # lock not available, statement timeout
-_UNTRANSLATABLE = "22P05"
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 1.0  # seconds between attempts to write an outcome
 
 
@@ -109,7 +108,7 @@ class HttpSteps:
         if answer.status == _TOO_MANY and action.node.counts_429:
             raise StepFailure(_failed_answer(answer, node, "WF024"))
         result = _result_text(answer, duration)
-        await self._record(claim, action, result)
+        result = await self._record(claim, action, result)
         is_read = bool(action.node.use) and action.decides != EndsInstance()
         return StepResult(result if is_read else None)
 
@@ -148,14 +147,17 @@ class HttpSteps:
                 route.used.refused()
             return answer, round((trio.current_time() - begun) * 1000)
 
-    async def _record(self, claim: Claim, action: RunStep, result: str) -> None:
-        """The call has been made: its outcome waits as long as a user keeps the instance locked."""
+    async def _record(self, claim: Claim, action: RunStep, result: str) -> str:
+        """Write the result; as it is stored.
+
+        The call has been made: its outcome waits as long as a user keeps the instance locked.
+        """
         pause = _FIRST_PAUSE
         while True:
             try:
                 await self._store.finish_call(claim, action, result)
             except ServerError as error:
-                if error.code == _UNTRANSLATABLE and not result.isascii():
+                if error.code == UNTRANSLATABLE and not result.isascii():
                     # the database's encoding lacks a character of the answer
                     result = json.dumps(json.loads(result), separators=(",", ":"))
                 elif error.code not in _NOT_NOW:
@@ -164,7 +166,7 @@ class HttpSteps:
                     await trio.sleep(pause)
                     pause = min(2 * pause, _LONGEST_PAUSE)
             else:
-                return
+                return result
 
 
 def _request(claim: Claim, action: RunStep, route: Route) -> HttpRequest:

@@ -9,7 +9,7 @@ import trio
 from durproxy.engine.away_step import AwaySteps
 from durproxy.engine.claim import Claim
 from durproxy.engine.condition import is_met
-from durproxy.engine.connection import Connection, ConnectionLost, ServerError
+from durproxy.engine.connection import UNTRANSLATABLE, Connection, ConnectionLost, ServerError
 from durproxy.engine.core.actions import (
     AttemptOpened,
     CloseFrame,
@@ -206,7 +206,12 @@ class Performing:
         error: StepError,
         seconds: float = 0.0,
     ) -> Event:
-        await self._store.fail(self._claim, action.key, action.scopes, error, seconds)
+        try:
+            await self._store.fail(self._claim, action.key, action.scopes, error, seconds)
+        except ServerError as refused:
+            if refused.code != UNTRANSLATABLE or error.in_ascii() == error:
+                raise
+            return await self._fail(action, error.in_ascii(), seconds)
         _log.info(
             "step.failed", instance=self._claim.id, node=action.key.node, path=action.key.path,
             sqlstate=error.sqlstate, error=error.message,

@@ -100,9 +100,16 @@ def test_an_answer_that_the_databases_encoding_lacks(database: Database, web: We
         with closing(Serve(home, {"http_allow_private": True}, {})) as serve:
             serve.wait_ready()
             with serve.connect() as client:
-                got = result(client, f"df.http('{web.url}/as?hex={'é€'.encode().hex()}')")
+                url = f"{web.url}/as?hex={'é€'.encode().hex()}"
+                got = result(client, f"df.http('{url}')")
+                _, beside = result(client, f"('SELECT 1' & df.http('{url}'))")
+                caught = f"df.catch(df.http('{url}&status=500'), 'SELECT ''$error.message'' m')"
+                failed = result(client, caught)
+            assert not serve.events("instance.interrupted")
         superuser.execute(f"DROP DATABASE {other} WITH (FORCE)".encode())
     assert (got["body"], got["encoding"]) == ("é€", "text")
+    assert beside["body"] == "é€"
+    assert failed["rows"] == [{"m": "HTTP status 500"}]
 
 
 def test_values_go_out_and_come_in(client: psycopg.Connection, web: Web) -> None:

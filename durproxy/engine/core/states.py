@@ -73,6 +73,15 @@ class StepError:
     def with_attempt(self, number: int) -> StepError:
         return replace(self, attempt=number)
 
+    def in_ascii(self) -> StepError:
+        """The same where the database's encoding lacks some character."""
+
+        def escaped(text: str) -> str:
+            return text.encode("ascii", "backslashreplace").decode("ascii")
+
+        detail = None if self.detail is None else escaped(self.detail)
+        return replace(self, message=escaped(self.message), detail=detail)
+
     def told(self, what: str) -> str:
         """A sentence about it, for another error's detail."""
         return f"{what}: {self.message} (SQLSTATE {self.sqlstate})."
