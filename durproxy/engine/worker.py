@@ -31,6 +31,7 @@ from durproxy.engine.exporting import maybe_exporter
 from durproxy.engine.hints import Hints
 from durproxy.engine.holding import Holding
 from durproxy.engine.http_step import HttpSteps
+from durproxy.engine.logging_in import log_in
 from durproxy.engine.pools import Pool, RolePools
 from durproxy.engine.probation import run_probation
 from durproxy.engine.quotas import Quotas
@@ -74,7 +75,7 @@ class Worker:
         self._id = str(uuid.uuid4())
         self._store_pool = Pool(_store_conninfo(settings, "durproxy store"), _STORE_CONNECTIONS)
         self._store = Store(self._store_pool, self._id, alone=alone)
-        self._roles = RolePools(settings.upstream, settings.max_user_connections, settings.lease)
+        self._roles = RolePools(settings)
         self._retention = Retention(self._store, settings)
         self._traces = Traces(self._store, maybe_exporter())
         self._life_lost = False
@@ -131,7 +132,7 @@ class Worker:
         """The life connection, as soon as the upstream lets us in."""
         while True:
             try:
-                life = await Connection.connect(_store_conninfo(self._settings, "durproxy engine"))
+                life = await log_in(_store_conninfo(self._settings, "durproxy engine"))
                 await wait_recognised(life, self._settings)
                 await life.run(
                     "SELECT df._register_1($1::uuid, $2::smallint, $3::boolean)",
