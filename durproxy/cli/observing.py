@@ -6,6 +6,7 @@ ended, a status when it is another one, what the instance waits for when that is
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -73,6 +74,18 @@ class Happening:
         return {"at": self.at, "instance_id": instance, "event": self.event, "status": self.status,
                 "node_id": self.node_id, "node_type": self.node_type, "path": self.path,
                 "attempt": self.attempt, "detail": self.detail}  # fmt: skip
+
+
+def what_of(query: str | None) -> str:
+    """What a node is about, in a line: its SQL, its duration, or the name in its configuration."""
+    try:
+        settings = json.loads(query or "")
+    except ValueError:
+        return " ".join((query or "").split())
+    if not isinstance(settings, dict):  # a duration
+        return str(query)
+    named = [settings.get(key) for key in ("signal_name", "method", "url")]
+    return " ".join(str(name) for name in named if name)
 
 
 def happenings(before: Sight | None, now: Sight) -> list[Happening]:

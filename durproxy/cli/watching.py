@@ -21,7 +21,7 @@ from durproxy.cli.asking import Home
 from durproxy.cli.display import Display, JsonLines, Lines
 from durproxy.cli.failing import NOT_DONE, is_connection_lost
 from durproxy.cli.live import Drawing
-from durproxy.cli.observing import Attempt, Sight, Waiting
+from durproxy.cli.observing import Attempt, Sight, Waiting, what_of
 from durproxy.cli.tables import make_console
 from durproxy.cli.unknown import not_found
 from durproxy.errors import DurproxyError, UpstreamUnreachable
@@ -125,7 +125,7 @@ class _Watched:
             raise not_found(home, self._instance)
         if self._what is None:
             nodes = home.rows(_WHAT, self._instance)
-            self._what = {row["node_id"]: row["query"] or "" for row in nodes}
+            self._what = {row["node_id"]: what_of(row["query"]) for row in nodes}
         what = self._what
         attempts = home.rows(_ATTEMPTS, self._instance)
         return Sight(

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from durproxy.cli.observing import Attempt, Happening, Sight, Waiting, happenings
+from durproxy.cli.observing import Attempt, Happening, Sight, Waiting, happenings, what_of
 from durproxy.cli.unknown import near_ones
 
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -71,6 +72,20 @@ def test_each_end_of_an_attempt_is_told_once_and_the_outcome_last(sights: list[S
 def test_who_looks_again_without_a_change_is_told_nothing(sights: list[Sight]) -> None:
     for sight in sights:
         assert happenings(sight, replace(sight, at=BEGAN + timedelta(days=1))) == []
+
+
+@pytest.mark.parametrize(
+    ("query", "told"),
+    [
+        (None, ""),
+        ("3600", "3600"),
+        ("SELECT 1,\n       2", "SELECT 1, 2"),
+        ('{"signal_name":"go","timeout_seconds":null}', "go"),
+        ('{"url":"https://x.example/","method":"GET"}', "GET https://x.example/"),
+    ],
+)
+def test_node_is_named_in_a_line(query: str | None, told: str) -> None:
+    assert what_of(query) == told
 
 
 def test_unknown_id_is_answered_with_the_label_or_the_ids_that_look_alike() -> None:
