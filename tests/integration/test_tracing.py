@@ -140,7 +140,7 @@ def test_a_crash_leaves_each_step_one_span(
     assert len(spans) == 4
     first, second = (asked.headers["traceparent"] for asked in web.asked)
     assert first == second
-    assert spans["durproxy.step http 3"].span_id.hex() in first
+    assert spans["durproxy.step http 4"].span_id.hex() in first
 
 
 def test_without_a_collector_a_trace_goes_on_as_it_is(serve_with: ServeWith, web: Web) -> None:
