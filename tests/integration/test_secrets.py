@@ -95,6 +95,5 @@ def _traces(secret: str) -> list[str]:
 
 
 def _dump(home: Database) -> str:
-    command = [home.postgres.bindir / "pg_dump", "--inserts", home.dsn]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return done.stdout
+    command = [str(home.postgres.bindir / "pg_dump"), "--inserts", home.dsn]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout

@@ -72,6 +72,34 @@ def test_two_transactions_cannot_both_take_the_last_place(
         second.commit()
 
 
+def test_a_snapshot_does_not_hide_the_last_place_from_who_takes_it(
+    connect: Connect, user: Role, quota: SetQuotas
+) -> None:
+    assert quota(instances=2)
+    first, second = connect(user), connect(user)
+    for session in (first, second):
+        session.autocommit = False
+        session.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        value(session, START)
+        value(session, START)
+    first.commit()
+    with pytest.raises(psycopg.errors.SerializationFailure):
+        second.commit()
+
+
+def test_who_is_slow_in_its_commit_stops_nobody(
+    connect: Connect, user: Role, quota: SetQuotas
+) -> None:
+    assert quota(instances=3)
+    slow, other = connect(user), connect(user)
+    slow.autocommit = False
+    value(slow, START)
+    slow.execute("SET CONSTRAINTS ALL IMMEDIATE")  # as at commit, which then does not come
+    value(other, START)
+    value(slow, START)
+    slow.rollback()
+
+
 def test_a_row_by_hand_is_counted_like_a_start(
     session: psycopg.Connection, quota: SetQuotas
 ) -> None:

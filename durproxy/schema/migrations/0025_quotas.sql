@@ -5,7 +5,9 @@
 --   df.start pays nothing then.
 -- * A start is counted twice: at once, for an error where it happens, and again at commit, under a
 --   lock of its role that is held for the commit only. So two transactions cannot both take the last
---   place; under REPEATABLE READ and above a transaction counts what it sees.
+--   place. Under REPEATABLE READ and above, who cannot see what another has started since gets 40001.
+-- * Nobody waits for that lock longer than a second: who keeps it longer (a transaction that is
+--   prepared, or slow in its commit) can make a role exceed its quota, but not stop it.
 -- * Nothing is counted beside the instances themselves: what is rolled back was never there.
 
 CREATE TABLE df._quotas (
@@ -20,6 +22,7 @@ CREATE TABLE df._quotas (
 CREATE TABLE df._quota_locks (
     role  oid NOT NULL,
     kind  "char" NOT NULL,         -- 's': starts, 'h': HTTP calls
+    n     bigint NOT NULL DEFAULT 0,
     PRIMARY KEY (role, kind)
 );
 
@@ -39,14 +42,14 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     WHERE r.oid = p_role
 $$;
 
+-- An update, and not only a lock: so a snapshot that is too old shows.
 CREATE FUNCTION df._lock_quota(p_role oid, p_kind "char") RETURNS void
-LANGUAGE plpgsql AS $$
+LANGUAGE plpgsql SET lock_timeout = '1s' AS $$
 BEGIN
-    PERFORM 1 FROM df._quota_locks l WHERE l.role = p_role AND l.kind = p_kind FOR UPDATE;
-    IF NOT FOUND THEN
-        INSERT INTO df._quota_locks (role, kind) VALUES (p_role, p_kind) ON CONFLICT DO NOTHING;
-        PERFORM 1 FROM df._quota_locks l WHERE l.role = p_role AND l.kind = p_kind FOR UPDATE;
-    END IF;
+    INSERT INTO df._quota_locks AS l (role, kind) VALUES (p_role, p_kind)
+    ON CONFLICT (role, kind) DO UPDATE SET n = l.n + 1;
+EXCEPTION WHEN lock_not_available THEN
+    NULL;
 END $$;
 
 -- How many of a role have not ended, p_most at most; p_pending: of those only the ones not begun.
@@ -137,6 +140,10 @@ DECLARE
 BEGIN
     IF TG_RELID <> 'df._instances'::regclass THEN
         RAISE EXCEPTION 'this trigger is for df._instances only' USING ERRCODE = '42501';
+    ELSIF EXISTS (SELECT 1 FROM df._instances i
+                  WHERE i.id = lpad(to_hex(NEW.seq + 1), 8, '0') AND i.xmin = pg_current_xact_id()::xid)
+    THEN
+        RETURN NULL;  -- this transaction made the next one, too, whose turn is still to come
     ELSIF coalesce(v_quota.instances, v_quota.queued, v_quota.starts) IS NOT NULL THEN
         PERFORM df._lock_quota(NEW.submitted_by::oid, 's');
         PERFORM df._check_room(NEW.submitted_by, v_quota, 0);
