@@ -147,7 +147,7 @@ def test_without_a_collector_a_trace_goes_on_as_it_is(serve_with: ServeWith, web
     serve = serve_with(http_allow_private=True)
     with serve.connect() as client:
         call = f"df.http('{web.url}/echo')"
-        mine = f"df.http('{web.url}/mine', headers => '{{\"Traceparent\": \"x\"}}')"
+        mine = f"df.http('{web.url}/echo?own', headers => '{{\"Traceparent\": \"x\"}}')"
         for text in (f"{call}) {COMMENT}", f"{call})", f"{mine}) {COMMENT}"):
             instance = value(client, f"SELECT df.start({text}")
             assert value(client, "SELECT df.await_instance(%s)", [instance]) == "completed"
