@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,9 @@ from durproxy.conninfo import checked_conninfo
 from durproxy.errors import ConfigurationError
 
 Row = dict[str, Any]
+
+# a time zone that Python does not know changes nothing: moments come with their offset
+logging.getLogger("psycopg").setLevel(logging.ERROR)
 
 # libpq's own variables that say which server or database is meant
 _LIBPQ = ("PGSERVICE", "PGHOST", "PGHOSTADDR", "PGPORT", "PGDATABASE")
@@ -55,9 +59,13 @@ class Home:
     """A connection to the database with the home schema."""
 
     def __init__(self, upstream: str, patience: int | None = None) -> None:
-        if patience is not None and "connect_timeout" not in conninfo_to_dict(upstream):
+        given = conninfo_to_dict(upstream)
+        if patience is not None and "connect_timeout" not in given:
             upstream = make_conninfo(upstream, connect_timeout=patience)
-        self._connection = connect(upstream)
+        # whatever the role's or the database's settings are, what comes must be readable
+        self._connection = connect(make_conninfo(upstream, client_encoding="UTF8"))
+        if not (self._connection.info.parameter_status("DateStyle") or "").startswith("ISO"):
+            self._connection.execute("SET datestyle = ISO")
 
     def __enter__(self) -> Home:
         return self

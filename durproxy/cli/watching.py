@@ -110,8 +110,10 @@ class _Watched:
 
     def _look(self, home: Home) -> Iterator[Sight]:
         while self._time_left() > 0:
+            began = time.monotonic()
             yield self._sight(home)
-            home.wait(min(self._every, self._time_left()))
+            took = time.monotonic() - began  # of a large graph: half the time is enough
+            home.wait(min(max(self._every, took), self._time_left()))
 
     def _time_left(self) -> float:
         if self._deadline is None:

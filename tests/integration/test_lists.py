@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import redirect_stdout
 from datetime import datetime
@@ -17,7 +19,7 @@ from hypothesis import strategies as st
 from durproxy.cli.asking import Home
 from durproxy.cli.listing import Filters, list_instances, list_waiting
 from durproxy.cli.tables import one_line
-from tests.fix_serve import Visitor, run_durproxy
+from tests.fix_serve import ENVIRONMENT, Visitor, run_durproxy
 from tests.waiting import wait_until
 
 SHAPE = ["instance_id", "label", "role", "status", "created_at", "ended_at", "output",
@@ -146,3 +148,21 @@ def test_a_list_may_be_longer_than_a_page(visitor: Visitor) -> None:
         done = run_durproxy("list", "--json", *options, upstream=dsn)
         ids = [row["instance_id"] for row in json.loads(done.stdout)]
         assert (len(set(ids)), len(ids)) == (expected, expected)
+
+
+@pytest.mark.parametrize("postgres", ["pg18"], indirect=True)
+def test_settings_of_the_role_do_not_make_it_unreadable(visitor: Visitor) -> None:
+    visitor.psql("SELECT df.start('SELECT 1', E'\u00e4\u6f22')")
+    for setting in ("datestyle = 'German'", "client_encoding = 'LATIN1'", "TimeZone = '<+07>-7'"):
+        visitor.database.psql(f"ALTER ROLE {visitor.role.name} SET {setting}", "postgres")
+    dsn = visitor.database.dsn_for(visitor.role)
+    done = subprocess.run(
+        [sys.executable, "-m", "durproxy.cli", "list"],
+        env=ENVIRONMENT | {"DURPROXY_UPSTREAM": dsn, "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert r"\xe4\u6f22" in done.stdout, "what the terminal cannot show is escaped"
