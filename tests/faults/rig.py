@@ -145,6 +145,16 @@ def lose_reply(rig: Rig, pid: int) -> bytes:
     return _GO
 
 
+def then(first: Meddling, point: str, second: Meddling) -> Meddling:
+    """Something happens; when an engine comes to the point because of that, something else does."""
+
+    def both(rig: Rig, pid: int) -> bytes:
+        rig.plan(point, 1, second)
+        return first(rig, pid)
+
+    return both
+
+
 def stop(rig: Rig, pid: int) -> bytes:
     """SIGSTOP; the test lets it go on."""
     os.kill(pid, signal.SIGSTOP)

@@ -56,11 +56,14 @@ _FAILURES = """
 _FAILED_EFFECTS = Counter(
     ["late", "work", "cleanup", "item 1", "item 2", "item 3", "booked", "unbooked"]
 )
+_CLAIM = """
+    SELECT df._claim_one_1(e.id, %s, e.fmt_max) FROM df._engines e
+    JOIN pg_stat_activity a ON a.pid = e.pid AND a.backend_start = e.backend_start"""
 _PASSED_BY_ALL = (
     "step", "claim", "open", "close", "next", "fire", "take", "fail", "finish_call", "end",
     "release", "claim_one", "load", "tick", "doze", "retry", "expire",
 )  # fmt: skip
-# after the worker was killed, or its claim's reply lost, something else happens first
+# what is called only after a worker was killed, or its claim's reply lost
 _ONLY_AFTER_A_FAULT = ("takeover", "forget", "reclaim")
 _ELSEWHERE = ("alone", "still")  # test_alone.py; asked only when somebody notifies
 
@@ -116,6 +119,35 @@ def test_a_reply_that_is_lost_after_the_commit_changes_nothing(
     assert rig.relay.lost == lost + 1
 
 
+@pytest.mark.parametrize(
+    ("moment", "fault"),
+    [
+        ("sent", faults.kill),
+        ("before", faults.lose_reply),
+        *(
+            pytest.param(moment, fault, marks=pytest.mark.soak)
+            for moment, fault in [
+                ("before", faults.kill),
+                ("after", faults.kill),
+                ("before", faults.drop_store),
+                ("sent", faults.drop),
+                ("sent", faults.drain),
+                ("before", faults.delay),
+            ]
+        ),
+    ],
+)
+@pytest.mark.parametrize("call", _ONLY_AFTER_A_FAULT)
+def test_a_second_fault_while_one_is_made_good_changes_nothing(
+    rig: Rig, client: psycopg.Connection, web: Web, call: str, moment: str, fault: Meddling
+) -> None:
+    if call == "reclaim":
+        _run_through(rig, client, web, f"{call}.{moment}", fault, astray=True)
+    else:
+        both = faults.then(faults.kill, f"{call}.{moment}", fault)
+        _run_through(rig, client, web, "step.sent", both)
+
+
 @pytest.mark.soak
 @pytest.mark.parametrize("call", ["step", "claim", "open", "fire", "take", "end", "release"])
 def test_an_engine_told_to_stop_while_a_call_is_under_way_changes_nothing(
@@ -153,8 +185,15 @@ def test_a_call_that_arrives_late_changes_nothing(
 
 
 def _run_through(
-    rig: Rig, client: psycopg.Connection, web: Web, point: str, fault: Meddling
+    rig: Rig,
+    client: psycopg.Connection,
+    web: Web,
+    point: str,
+    fault: Meddling,
+    *,
+    astray: bool = False,
 ) -> None:
+    """`astray`: meanwhile a claim of the engine's is answered, but not to it."""
     case = next(_cases)
     client.execute(f"CREATE SEQUENCE tries_{case}".encode())
     rig.plan(point, 1, fault)
@@ -162,6 +201,8 @@ def _run_through(
     failing = _start(client, _FAILURES.format(case=case))
     wait_until(lambda: _status(client, failing) == "failed", "the failing one failed", 30)
     wait_until(lambda: _is_asleep(client, everything), "the other one waits", 30)
+    if astray:
+        client.execute(_CLAIM, (everything,))
     client.execute("SELECT df.signal(%s, 'go', '{\"by\": \"hand\"}')", (everything,))
     wait_until(lambda: _status(client, everything) == "completed", "the other completed", 30)
     wait_until(lambda: rig.hits == 1, f"the point {point} is passed")
