@@ -21,6 +21,10 @@ from durproxy.errors import ConfigurationError
 
 Row = dict[str, Any]
 
+# Whose a row i of df.instances is: the name as it is, without the quotes that regrole gives some.
+STARTED_BY = """coalesce((SELECT r.rolname::text FROM pg_catalog.pg_roles r
+    WHERE r.oid = i.submitted_by), i.submitted_by::text)"""
+
 # a time zone that Python does not know changes nothing: moments come with their offset
 logging.getLogger("psycopg").setLevel(logging.ERROR)
 

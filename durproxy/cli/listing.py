@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from durproxy.cli import moments
-from durproxy.cli.asking import Home, Row
+from durproxy.cli.asking import STARTED_BY, Home, Row
 from durproxy.cli.tables import STATUS_STYLE, Column, one_line, print_json, print_table
 from durproxy.errors import ConfigurationError
 
@@ -15,8 +15,8 @@ _PAGE = 1000  # what df.list_instances gives at most
 
 # A page, with what only the relation tells: whose an instance is, and where its steps run. What
 # has failed or was cancelled changed last when it ended.
-_LISTED = """
-SELECT l.instance_id, l.label, i.submitted_by::text AS role, l.status, l.created_at,
+_LISTED = f"""
+SELECT l.instance_id, l.label, {STARTED_BY} AS role, l.status, l.created_at,
     CASE WHEN l.status NOT IN ('pending', 'running') THEN coalesce(l.completed_at, i.updated_at)
     END AS ended_at,
     l.output, i.database, l.next_cursor
@@ -30,17 +30,20 @@ SELECT w.instance_id, w.detail FROM df.waiting w
 WHERE w.waits_for = 'resume' AND w.instance_id = ANY (%s)
 """
 
-_WAITING = """
-SELECT w.instance_id, w.label, i.submitted_by::text AS role, w.node_id, w.waits_for, w.detail,
+_WAITING = f"""
+SELECT w.instance_id, w.label, {STARTED_BY} AS role, w.node_id, w.waits_for, w.detail,
     w.since, w.due
 FROM df.waiting w LEFT JOIN df.instances i ON i.id = w.instance_id
 WHERE (%(label)s::text IS NULL OR w.label = %(label)s)
-    AND (%(role)s::text IS NULL OR i.submitted_by::text = %(role)s)
+    AND (%(role)s::text IS NULL OR {STARTED_BY} = %(role)s)
     AND (%(since)s::timestamptz IS NULL OR i.created_at >= %(since)s)
 ORDER BY w.since, w.instance_id LIMIT %(limit)s
 """
 
-_HERE = "SELECT pg_catalog.current_database() AS home, pg_catalog.clock_timestamp() AS now"
+_HERE = """
+SELECT pg_catalog.current_database() AS home, current_user::text AS me,
+    pg_catalog.clock_timestamp() AS now
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +64,7 @@ def list_instances(home: Home, filters: Filters, as_json: bool) -> None:
     if as_json:
         print_json(rows)
     else:
-        print_table(_list_columns(rows, here["home"], here["now"]))
+        print_table(_list_columns(rows, here))
 
 
 def list_waiting(home: Home, filters: Filters, as_json: bool) -> None:
@@ -76,7 +79,7 @@ def list_waiting(home: Home, filters: Filters, as_json: bool) -> None:
     if as_json:
         print_json(rows)
     else:
-        print_table(_waiting_columns(rows, here["now"]))
+        print_table(_waiting_columns(rows, here))
 
 
 def _beginning(filters: Filters, now: datetime) -> datetime | None:
@@ -120,35 +123,35 @@ def _add_paused(home: Home, rows: list[Row]) -> None:
         row["paused"] = reasons.get(row["instance_id"])
 
 
-def _list_columns(rows: list[Row], home: str, now: datetime) -> list[Column]:
+def _list_columns(rows: list[Row], here: Row) -> list[Column]:
     created, when = moments.column("created", [row["created_at"] for row in rows])
     columns = [
         Column("id", [row["instance_id"] for row in rows]),
         Column("label", [one_line(row["label"]) for row in rows], rank=1, flexible=True),
         Column("status", [row["status"] for row in rows], styles=_styles(rows)),
         Column(created, when, rank=4),
-        Column("took", [_took(row, now) for row in rows], rank=5),
+        Column("took", [_took(row, here["now"]) for row in rows], rank=5),
         Column("output", [_output(row) for row in rows], rank=3, flexible=True),
     ]
-    if len({row["role"] for row in rows}) > 1:
+    if any(row["role"] != here["me"] for row in rows):
         columns.insert(2, Column("role", [one_line(row["role"]) for row in rows], rank=2))
-    if any(row["database"] != home for row in rows):
+    if any(row["database"] != here["home"] for row in rows):
         columns.append(Column("database", [one_line(row["database"]) for row in rows], rank=2))
     return columns
 
 
-def _waiting_columns(rows: list[Row], now: datetime) -> list[Column]:
+def _waiting_columns(rows: list[Row], here: Row) -> list[Column]:
     due, when = moments.column("due", [row["due"] for row in rows])
     columns = [
         Column("id", [row["instance_id"] for row in rows]),
         Column("label", [one_line(row["label"]) for row in rows], rank=2, flexible=True),
         Column("waits for", [row["waits_for"] for row in rows]),
         Column("detail", [one_line(row["detail"]) for row in rows], rank=1, flexible=True),
-        Column("for", [_age(row["since"], now) for row in rows], rank=3),
+        Column("for", [_age(row["since"], here["now"]) for row in rows], rank=3),
         Column(due, when, rank=4),
         Column("node", [row["node_id"] or "" for row in rows], rank=5),
     ]
-    if len({row["role"] for row in rows}) > 1:
+    if any(row["role"] != here["me"] for row in rows):
         columns.insert(2, Column("role", [one_line(row["role"]) for row in rows], rank=2))
     return columns
 

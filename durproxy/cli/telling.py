@@ -10,7 +10,7 @@ import typer
 from rich.text import Text
 
 from durproxy.cli import moments
-from durproxy.cli.asking import Home, Row
+from durproxy.cli.asking import STARTED_BY, Home, Row
 from durproxy.cli.tables import (
     STATUS_STYLE,
     Column,
@@ -28,8 +28,8 @@ _NOT_EXPLAINED = "Invalid durable function graph: "
 
 MARK_STYLE = {"✓": "green", "✗": "red", "⏳": "yellow", "○": "dim", "⊘": "dim"}
 
-_INFO = """
-SELECT o.instance_id, o.label, i.submitted_by::text AS role, o.status, o.output, i.created_at,
+_INFO = f"""
+SELECT o.instance_id, o.label, {STARTED_BY} AS role, o.status, o.output, i.created_at,
     CASE WHEN o.status NOT IN ('pending', 'running') THEN coalesce(i.completed_at, i.updated_at)
     END AS ended_at
 FROM df.instance_info(%s) o LEFT JOIN df.instances i ON i.id = o.instance_id

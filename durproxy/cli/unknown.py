@@ -25,9 +25,12 @@ def is_id(text: str) -> bool:
 
 def not_found(home: Home, given: str) -> DurproxyError:
     """The error for an id that df does not know, or that is not for this role to see."""
-    near = near_ones(given, home.rows(_NEWEST, _LOOKED_AT))
+    known = home.rows(_NEWEST, _LOOKED_AT)
+    near = near_ones(given, known)
     hint = None
-    if near:
+    if any(row["id"] == given for row in known):  # seen, but not its own
+        hint = "It is another role's; to act on it takes df.grant_operator('role')."
+    elif near:
         hint = f"Perhaps you mean {' or '.join(map(_shown, near))}."
     elif not is_id(given):
         hint = 'An id has eight hexadecimal digits, as df.start returns it; see "durproxy list".'

@@ -304,3 +304,25 @@ def test_who_cannot_be_reached_or_may_not_is_told_apart(home: Database) -> None:
     assert (done.returncode, "option --upstream is missing" in done.stderr) == (2, True)
     done = run_durproxy("list", "--since", "yesterday", upstream=home.dsn)
     assert (done.returncode, '"yesterday" is neither a time ago' in done.stderr) == (2, True)
+
+
+@once
+def test_who_may_see_all_sees_whose_it_is_and_who_may_act_on_all_acts(visitor: Visitor) -> None:
+    home = visitor.database
+    instance = visitor.psql(WAITING)
+    other = home.add_role()
+    home.psql(f"SELECT df.grant_usage('{other.name}'), df.grant_viewer('{other.name}')")
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return run_durproxy(*arguments, upstream=home.dsn_for(other))
+
+    mine = json.loads(run("list", "--role", visitor.role.name, "--json").stdout)
+    assert [(row["instance_id"], row["role"]) for row in mine] == [(instance, visitor.role.name)]
+    assert json.loads(run("list", "--role", other.name, "--json").stdout) == []
+    assert re.search(rf"^{instance} .* {visitor.role.name} ", run("list").stdout, re.MULTILINE)
+    refused = run("cancel", instance)
+    assert refused.returncode == 1
+    assert "hint: It is another role's; to act on it takes df.grant_operator" in refused.stderr
+    home.psql(f"SELECT df.grant_operator('{other.name}')")
+    assert run("cancel", instance).returncode == 0
+    assert ok(visitor, "status", instance) == "cancelled"
