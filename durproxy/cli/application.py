@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
+from io import TextIOWrapper
 from typing import Annotated
 
 import typer
 
-from durproxy.cli import acting, installing, looking, processes
+from durproxy.cli import acting, checking, installing, looking, processes
 
 app = typer.Typer(
     name="durproxy",
@@ -15,7 +16,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for group in (processes, looking, acting, installing):
+for group in (processes, looking, acting, checking, installing):
     group.add_commands(app)
 
 
@@ -39,6 +40,9 @@ def common(
 
 def main() -> None:
     """Run the command line; an error of ours is a message and an exit code, not a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a terminal may lack characters that a label has
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except KeyboardInterrupt:

@@ -261,14 +261,18 @@ def _default_user() -> str:
     return _defaults().get("user", "")
 
 
-def _looked_for(conninfo: str) -> str:
-    """Where libpq looks for a password, and under which name of the server."""
+def passfile_place(conninfo: str) -> tuple[str, str]:
+    """Under which name of the server libpq looks for a password, and in what file."""
     given = _defaults() | conninfo_to_dict(conninfo)
     host = str(given.get("host") or given.get("hostaddr") or "localhost")
     if host.startswith(("/", "@")):
         host = "localhost"  # as a passfile names the local socket
-    passfile = given.get("passfile") or "~/.pgpass"
-    return f' (the engine found none for {host}:{given["port"]} in its passfile, "{passfile}")'
+    return f"{host}:{given['port']}", str(given.get("passfile") or "~/.pgpass")
+
+
+def _looked_for(conninfo: str) -> str:
+    place, passfile = passfile_place(conninfo)
+    return f' (the engine found none for {place} in its passfile, "{passfile}")'
 
 
 def _defaults() -> dict[str, str]:
