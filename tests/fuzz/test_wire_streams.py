@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import struct
 from types import SimpleNamespace
 from typing import cast
 
@@ -18,8 +19,10 @@ from durproxy.proxy.upstream import Place
 from durproxy.wire.framing import encode_message
 from durproxy.wire.startup import PROTOCOL_3_0, StartupMessage
 from durproxy.wire.states import Event
+from tests.fuzz.hostile import LENGTHS
 
 COUNTERS = Counters()
+_MOST = 30_000  # bytes in a piece, so that sockets take it whole
 texts = st.sampled_from([b"SELECT 1", b"SELECT df.version()", b"SELECT df", b"df.", b"\xff df.x"])
 bodies = st.one_of(
     st.binary(max_size=50),
@@ -28,10 +31,14 @@ bodies = st.one_of(
     st.just(b"\0s\0\0\0\0\0\0\0"),
     st.just(b"Ss\0"),
 )
-messages = st.builds(encode_message, st.sampled_from(b"QPBDECSHFXcdfZTGKN123Inst"), bodies)
-streams = st.lists(st.one_of(messages, messages, messages, st.binary(max_size=9)), max_size=12).map(
-    b"".join
-)
+kinds = st.sampled_from(b"QPBDECSHFXcdfZTGKN123Inst")
+messages = st.builds(encode_message, kinds, bodies)
+headers = st.builds(struct.Struct(">BI").pack, kinds, st.sampled_from(LENGTHS))
+long = st.builds(encode_message, kinds, st.just(b"df." * 22_000))
+streams = st.lists(
+    st.one_of(messages, messages, messages, messages, long, headers, st.binary(max_size=9)),
+    max_size=12,
+).map(b"".join)
 cuts = st.lists(st.integers(1, 40), max_size=20)
 
 
@@ -84,13 +91,13 @@ def drain(sock: socket.socket) -> bytes:
 
 def pieces(stream: bytes, sizes: list[int]) -> list[bytes]:
     found = []
-    for size in [*sizes, len(stream)]:
+    for size in [*sizes, *[_MOST] * (len(stream) // _MOST + 1)]:
         found.append(stream[:size])
         stream = stream[size:]
     return [piece for piece in found if piece]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(streams, streams, cuts, st.booleans())
 def test_what_goes_in_comes_out(up: bytes, down: bytes, sizes: list[int], mixed: bool) -> None:
     all_down = down
