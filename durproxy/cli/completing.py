@@ -2,14 +2,22 @@
 
 It asks the database, briefly. Where that does not answer, nothing is offered: a message in the
 middle of somebody's command line would be worse.
+
+Shells evaluate what completion prints (zsh by ``eval``), and labels and names of signals may be
+anybody's: so nothing that means something to a shell gets that far.
 """
 
 from __future__ import annotations
+
+import re
 
 import typer
 
 _PATIENCE = 2  # seconds
 _OFFERED = 50
+_DESCRIBED = 60  # characters of a label
+_WORD = re.compile(r"[\w.-]+")
+_NO_WORDS = re.compile(r"[^\w.-]+")
 
 
 def complete_instance(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
@@ -28,7 +36,7 @@ def complete_signal(context: typer.Context, incomplete: str) -> list[str]:
         context.params.get("instance"),
         incomplete,
     )
-    return [str(row["detail"]) for row in rows]
+    return [row["detail"] for row in rows if _WORD.fullmatch(row["detail"])]
 
 
 def _instances(context: typer.Context, incomplete: str, *, live: bool) -> list[tuple[str, str]]:
@@ -41,7 +49,12 @@ def _instances(context: typer.Context, incomplete: str, *, live: bool) -> list[t
         live,
         _OFFERED,
     )
-    return [(row["id"], " ".join(filter(None, (row["status"], row["label"])))) for row in rows]
+    return [(row["id"], f"{row['status']} {_harmless(row['label'])}".strip()) for row in rows]
+
+
+def _harmless(label: str | None) -> str:
+    """Its words."""
+    return _NO_WORDS.sub(" ", label or "")[:_DESCRIBED].strip()
 
 
 def _ask(context: typer.Context, query: str, *parameters: object) -> list[dict[str, str]]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import psycopg
 import typer
 
+from durproxy.cli.tables import lines_of
 from durproxy.errors import ConfigurationError, DurproxyError, UpstreamUnreachable
 
 NOT_DONE = 1
@@ -30,11 +31,17 @@ class Failure:
     exit_code: int
 
     def complain(self) -> None:
-        typer.echo(f"durproxy: error: {self.message}", err=True)
+        _print(f"durproxy: error: {self.message}")
         if self.detail:
-            typer.echo(f"detail: {self.detail}", err=True)
+            _print(f"detail: {self.detail}")
         if self.hint:
-            typer.echo(f"hint: {self.hint}", err=True)
+            _print(f"hint: {self.hint}")
+
+
+def _print(text: str) -> None:
+    """What the server quotes may be anybody's: it does not act on the terminal."""
+    for line in lines_of(text.expandtabs()):
+        typer.echo(line, err=True)
 
 
 def failure_of(error: Exception) -> Failure | None:

@@ -264,15 +264,19 @@ def test_unknown_id_is_answered_with_the_near_ones(visitor: Visitor) -> None:
 @once
 def test_shell_completes_ids_and_signals_and_never_complains(visitor: Visitor) -> None:
     instance = visitor.psql(WAITING)
-    wait_until(lambda: "signal" in ok(visitor, "waiting"), "it waits")
+    hostile = r"""[/b] '"`id`\$(id) ; * x"""
+    label = hostile.replace("'", "''")
+    visitor.psql(f"SELECT df.start(df.wait_for_signal('{label}'), '{label}')")
+    wait_until(lambda: ok(visitor, "waiting").count(" signal ") == 2, "both wait")
 
-    def complete(words: str, upstream: str) -> str:
+    def complete(words: str, upstream: str, shell: str = "bash") -> str:
         done = subprocess.run(
             [Path(sys.executable).with_name("durproxy")],  # completion goes by the name
             env=ENVIRONMENT
             | environment_of({"upstream": upstream})
             | {
-                "_DURPROXY_COMPLETE": "complete_bash",
+                "_DURPROXY_COMPLETE": f"complete_{shell}",
+                "_TYPER_COMPLETE_ARGS": words,
                 "COMP_WORDS": words,
                 "COMP_CWORD": str(words.count(" ")),
             },
@@ -285,7 +289,19 @@ def test_shell_completes_ids_and_signals_and_never_complains(visitor: Visitor) -
         return done.stdout.strip()
 
     dsn = visitor.database.dsn_for(visitor.role)
-    assert complete(f"durproxy status {instance[:4]}", dsn) == instance
+    assert instance in complete(f"durproxy status {instance[:4]}", dsn).split()
+    offered = complete("durproxy cancel 1", dsn, "zsh")
+    assert f'"{instance}":"running waiting"' in offered
+    assert '":"running b id id x"' in offered, "what a shell would act on is left out"
+    assert (
+        complete(
+            "durproxy signal "
+            + visitor.psql(f"SELECT id FROM df.instances WHERE label = '{label}'")
+            + " ",
+            dsn,
+        )
+        == ""
+    )
     assert complete(f"durproxy signal {instance} g", dsn) == "go"
     assert complete("durproxy resum", dsn) == "resume"
     assert complete(f"durproxy status {instance[:4]}", "host=127.0.0.1 port=1") == ""
