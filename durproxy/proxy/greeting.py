@@ -37,11 +37,13 @@ _LAST_WORD_LIMIT = 2.0  # seconds for a client to take a refusal
 
 
 async def greet(shell: Shell, client: socket.socket) -> None:
-    """Bring the client to the pump, or end the connection."""
+    """Bring the client to the pump, or end the connection; ``shell.login_begins`` was before."""
     greeting = Greeting(shell, client)
     try:
-        with shell.login():
+        try:
             console = await _guarded(shell, greeting, greeting.run)
+        finally:
+            shell.login_ends()
         if console is not None:
             await _guarded(shell, greeting, console.run)
     finally:
@@ -107,7 +109,7 @@ class Greeting:
         """Tell the client why; it may not listen."""
         if self.state is State.RELAYING:
             return
-        with trio.move_on_after(_LAST_WORD_LIMIT):
+        with trio.move_on_after(_LAST_WORD_LIMIT), self._shell.pump.dismissing():
             try:
                 await sockets.send_all(self._client, _farewell(error))
                 self._client.shutdown(socket.SHUT_WR)
@@ -125,7 +127,8 @@ class Greeting:
 
     async def _receive_request(self) -> startup.Received | None:
         """The first message that is not about encryption; None if there will be none."""
-        first = await sockets.peek(self._client)
+        with self._shell.pump.dismissing():
+            first = await sockets.peek(self._client)
         if first == startup.TLS_HANDSHAKE and not await self._begin_direct_tls():
             return None
         requests = 0
@@ -133,7 +136,8 @@ class Greeting:
         while True:
             received = startup.maybe_parse_first(data, self._shell.settings.max_startup_packet)
             if received is None:
-                more = await sockets.receive(self._client)
+                with self._shell.pump.dismissing():
+                    more = await sockets.receive(self._client)
                 if not more:
                     return None
                 data += more
@@ -183,7 +187,8 @@ class Greeting:
     async def _begin_tls(self, offered: ClientTls) -> None:
         secured = wrap(offered.context, self._client, server_side=True)
         self._client = secured
-        await handshake(secured)
+        with self._shell.pump.dismissing():
+            await handshake(secured)
         self._tls = offered
 
     def _check_encryption(self) -> None:

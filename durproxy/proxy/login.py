@@ -158,7 +158,8 @@ class Login:
     async def client_message(self) -> bytes:
         """The client's next answer, with its header."""
         while (read := self._from_client.maybe_read()) is None:
-            data = await sockets.receive(self._client)
+            with self.shell.pump.dismissing():
+                data = await sockets.receive(self._client)
             if not data:
                 raise Left("client left in the login")
             self._from_client.feed(data)
@@ -295,7 +296,7 @@ class Login:
         link.enter(Event.READY_RECEIVED)
         link.attentive = self.shell.pump.draining
         self.shell.adopt(link)
-        log.debug("connection.opened", peer=self._peer, user=link.user)
+        log.debug("connection.opened", peer=self._peer, pid=link.pid, user=link.user)
         link.take_initial(self._from_server.take_rest(), self._from_client.take_rest())
 
 

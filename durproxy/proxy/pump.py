@@ -55,10 +55,11 @@ class Pump:
         self.draining = False
         self.paused = False
         self.quiet = trio.Event()  # during a pause: no session is busy any more
-        self.guests = 0  # tasks of trio's that sessions wait for
+        self.guests = 0  # tasks of trio's that clients wait for
         self.buffer = bytearray(_RECEIVE_SIZE)  # every receive's; valid until the next one
         self.view = memoryview(self.buffer)
         self.links: set[Link] = set()
+        self._gave_way = False  # at the end of the last spell
         self._epoll = select.epoll()
         self._masks: dict[int, int] = {}  # what the epoll set was last told, by descriptor
         # who reads the descriptor
@@ -119,6 +120,15 @@ class Pump:
         self._lingering[link] = monotonic() + limit
 
     @contextmanager
+    def dismissing(self) -> Iterator[None]:
+        """A guest waits for nothing but a socket that is watched, perhaps for long."""
+        self.guests -= 1
+        try:
+            yield
+        finally:
+            self.guests += 1
+
+    @contextmanager
     def guarding(self, link: Link) -> Iterator[None]:
         """Close the link when its own code fails outside the loop, as inside it."""
         try:
@@ -169,9 +179,11 @@ class Pump:
         poll = self._epoll.poll
         sources = self._sources
         until = monotonic() + _SPELL
-        give_way = sampled = False
+        # who made us give way is awake by now, but may not have had its turn before ours
+        linger = 0 if self._gave_way else _LINGER
+        self._gave_way = give_way = sampled = False
         while not give_way:
-            events = poll(0 if self.guests else _LINGER, _MOST_EVENTS)
+            events = poll(0 if self.guests else linger, _MOST_EVENTS)
             if not events:
                 return
             for descriptor, event in events:
@@ -191,6 +203,7 @@ class Pump:
                 if isinstance(flow, Upward):
                     self.sampling.maybe_begin(flow.link, until - _SPELL)
             give_way |= self.guests > 0 or monotonic() > until
+        self._gave_way = True
 
     def _relay_unusual(self, descriptor: int, event: int) -> None:
         sink = self._sinks.get(descriptor)
@@ -206,7 +219,9 @@ class Pump:
             source.link.close("connection broke")
 
     def _give_up(self, link: Link, error: Exception) -> None:
-        log.error("connection.failed", peer=link.peer, user=link.user, exc_info=error)
+        log.error(
+            "connection.failed", peer=link.peer, pid=link.pid, user=link.user, exc_info=error
+        )
         link.close("internal error")
 
     def _set_mask(self, descriptor: int, mask: int) -> None:

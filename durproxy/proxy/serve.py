@@ -76,6 +76,7 @@ async def _accept(shell: Shell, listener: socket.socket) -> None:
                 log.warning("listener.exhausted", error=str(error))
                 await trio.sleep(_BACKLOG_PAUSE)
                 continue
+            shell.login_begins()
             shell.nursery.start_soon(greet, shell, client)
             await trio.lowlevel.checkpoint()
 
@@ -134,9 +135,10 @@ async def _drain(shell: Shell) -> None:
 
 async def _hear_newcomers(shell: Shell) -> None:
     """Who has just been let in, or is about to be, may carry out what it came for."""
-    with trio.move_on_after(_LOGIN_GRACE):
+    most = shell.settings.drain_timeout / 3
+    with trio.move_on_after(min(_LOGIN_GRACE, most)):
         await shell.wait_no_logins()
-    with trio.move_on_after(_FIRST_STATEMENT_GRACE):
+    with trio.move_on_after(min(_FIRST_STATEMENT_GRACE, most)):
         await shell.pump.wait_empty()
     for link in list(shell.pump.links):
         link.maybe_drain()

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from time import monotonic
 from typing import TypeVarTuple
 
@@ -75,18 +74,18 @@ class Shell:
         self.client_tls = loaded.client_tls
         self.user_list = loaded.user_list
 
-    @contextmanager
-    def login(self) -> Iterator[None]:
-        """A client that is not relayed yet."""
+    def login_begins(self) -> None:
+        """A client has come; its task is a guest of the pump's even before it first runs."""
         if not self.counters.logins_now:
             self._no_logins = trio.Event()
         self.counters.logins_now += 1
-        try:
-            yield
-        finally:
-            self.counters.logins_now -= 1
-            if not self.counters.logins_now:
-                self._no_logins.set()
+        self.pump.guests += 1
+
+    def login_ends(self) -> None:
+        self.pump.guests -= 1
+        self.counters.logins_now -= 1
+        if not self.counters.logins_now:
+            self._no_logins.set()
 
     async def wait_no_logins(self) -> None:
         await self._no_logins.wait()
