@@ -264,6 +264,18 @@ def home(database: Database) -> Database:
     return database
 
 
+@pytest.fixture
+def elsewhere(postgres: Postgres, home: Database) -> Iterator[Database]:
+    """Another database of the home's owner, without a home schema."""
+    database = postgres.fresh_database()
+    with database.connect(SUPERUSER) as superuser:
+        superuser.execute(f"ALTER DATABASE {database.name} OWNER TO {home.owner.name}".encode())
+    database.owner = home.owner
+    database.add_known_role(home.owner)
+    yield database
+    postgres.drop_database(database)
+
+
 def install_checked(dsn: str) -> None:
     """The home schema, with its invariants as constraints."""
     install(dsn)

@@ -18,7 +18,8 @@ from contextlib import suppress
 
 import trio
 
-from durproxy.engine.alone import must_be_alone, refuse_references, run_plain
+from durproxy.engine.alone import must_be_alone
+from durproxy.engine.alone_away import run_alone_there
 from durproxy.engine.claim import Claim
 from durproxy.engine.connection import Connection, ServerError
 from durproxy.engine.core.actions import EndsInstance, RunStep
@@ -180,7 +181,8 @@ class AwaySteps:
                 result = await self._run_received(connection, action, ready)
         except ServerError as error:
             if must_be_alone(error, ready):
-                return await self._run_alone(connection, action, ready)
+                # it leaves no receipt
+                return await run_alone_there(connection, self._store, claim, action, ready)
             if is_bare and error.code == _UNDEFINED and not error.context:
                 await self._unpack(connection)  # an earlier step has thrown them away
                 return await self._attempt(connection, claim, action, ready)
@@ -203,13 +205,6 @@ class AwaySteps:
         )
         self._copied = [key for key in self._copied if key not in copied]
         return _received(answer.one()[0] or "")
-
-    async def _run_alone(
-        self, connection: Connection, action: RunStep, ready: ReadyStep
-    ) -> StepResult:
-        """What refuses to be in a transaction leaves no receipt either."""
-        refuse_references(action, ready)
-        return await run_plain(connection, self._claim, action, ready)
 
 
 def _received(receipt: str) -> StepResult:

@@ -300,6 +300,26 @@ class Store:
             ),
         )  # fmt: skip
 
+    async def alone_before(self, claim: Claim, key: Key) -> tuple[str, str] | None:
+        """Pid and start of the backend that an earlier attempt at a lone statement was given."""
+        values = (claim.id, claim.token, str(key.node), key.path)
+        rows = await self._call("_alone_before_1", "$1, $2::uuid, $3::integer, $4", values)
+        for pid, began in rows:
+            return pid or "", began or ""
+        return None
+
+    async def begin_alone(self, claim: Claim, action: RunStep, pid: str, began: str) -> None:
+        """Write down which backend is given the statement now."""
+        await self._write(
+            "_alone_1", claim, action.scopes, "$6::integer, $7, $8::integer, $9::timestamptz",
+            (str(action.key.node), action.key.path, pid, began),
+        )  # fmt: skip
+
+    async def alone_done(self, claim: Claim, key: Key) -> None:
+        """It has come to its end."""
+        values = (claim.id, claim.token, str(key.node), key.path)
+        await self._call("_alone_done_1", "$1, $2::uuid, $3::integer, $4", values)
+
     async def found(self, database: str, *, receipts: bool) -> None:
         """Whether steps leave receipts there, for df.explain."""
         values = (database, "t" if receipts else "f")

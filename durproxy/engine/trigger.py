@@ -24,7 +24,7 @@ MOMENTS = ("before", "sent", "after")
 CALLS = (
     "step", "claim", "claim_one", "load", "open", "close", "next", "retry", "fire", "expire",
     "take", "fail", "finish_call", "end", "release", "reclaim", "takeover", "forget", "tick",
-    "doze", "alone", "still",
+    "doze", "alone", "alone_away", "still",
 )  # fmt: skip
 POINTS = tuple(f"{call}.{moment}" for call in CALLS for moment in MOMENTS)
 PROXY_POINTS = ("act.before", "act.sent", "act.after")

@@ -9,11 +9,12 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
+from durproxy.schema.install import install
 from tests.engine.steps import Ended, ended, start
 from tests.faults import rig as faults
 from tests.faults.rig import Rig
-from tests.fix_postgres import BINDIRS, Clusters
-from tests.fix_serve import ServeWith, Visitor
+from tests.fix_postgres import BINDIRS, Clusters, Database
+from tests.fix_serve import Serve, ServeWith, Visitor
 from tests.waiting import wait_until
 
 _ALONE = (
@@ -62,32 +63,34 @@ def test_what_cannot_be_in_a_transaction_runs_alone(visitor: Visitor, statement:
             assert "(at least once)" in row[0]
 
 
+_BUSILY = """
+    CREATE TABLE attempts (pid int, at timestamptz DEFAULT clock_timestamp());
+    -- it ignores that its client is gone for as long as it computes
+    CREATE PROCEDURE busily() LANGUAGE plpgsql AS $$ BEGIN
+        INSERT INTO attempts VALUES (pg_backend_pid()); COMMIT;
+        PERFORM set_config('client_connection_check_interval', '0', false);
+        IF (SELECT count(*) FROM attempts) = 1 THEN PERFORM pg_sleep(60); END IF;
+        COMMIT; END $$"""
+
+
+@pytest.mark.parametrize("there", [False, True], ids=["at home", "elsewhere"])
 def test_the_next_attempt_ends_the_statement_that_a_killed_worker_left_behind(
-    serve_with: ServeWith,
+    serve_with: ServeWith, elsewhere: Database, there: bool
 ) -> None:
     serve = serve_with(lease=30.0)
-    with serve.connect() as session:
-        session.execute("CREATE TABLE attempts (pid int, at timestamptz DEFAULT clock_timestamp())")
-        # it ignores that its client is gone for as long as it computes
-        session.execute(
-            "CREATE PROCEDURE busily() LANGUAGE plpgsql"
-            " SET client_connection_check_interval = 0 AS $$ BEGIN PERFORM 1; END $$"
-        )
-        session.execute("DROP PROCEDURE busily()")
-        session.execute(
-            "CREATE PROCEDURE busily() LANGUAGE plpgsql AS $$ BEGIN"
-            " INSERT INTO attempts VALUES (pg_backend_pid()); COMMIT;"
-            " PERFORM set_config('client_connection_check_interval', '0', false);"
-            " IF (SELECT count(*) FROM attempts) = 1 THEN PERFORM pg_sleep(60); END IF;"
-            " COMMIT; END $$"
-        )
-        instance = start(session, "CALL busily()", "SELECT 7")
-        first = wait_until(lambda: _first(session), "the first attempt runs")
+    where = elsewhere if there else serve.home
+    with serve.connect() as session, where.connect() as look:
+        look.execute(_BUSILY)
+        row = session.execute(
+            "SELECT df.start(df.seq('CALL busily()', 'SELECT 7'), database => %s)", [where.name]
+        ).fetchone()
+        assert row is not None
+        first = wait_until(lambda: _first(look), "the first attempt runs")
         serve.kill_engine()
-        done = ended(session, instance, 30)
+        done = ended(session, row[0], 30)
         assert done.value == 7
-        assert session.execute("SELECT count(*) FROM attempts").fetchone() == (2,)
-        gone = session.execute("SELECT 1 FROM pg_stat_activity WHERE pid = %s", [first]).fetchone()
+        assert look.execute("SELECT count(*) FROM attempts").fetchone() == (2,)
+        gone = look.execute("SELECT 1 FROM pg_stat_activity WHERE pid = %s", [first]).fetchone()
         assert gone is None
         assert session.execute("SELECT count(*) FROM df._alone").fetchone() == (0,)
 
@@ -95,6 +98,27 @@ def test_the_next_attempt_ends_the_statement_that_a_killed_worker_left_behind(
 def _first(session: psycopg.Connection) -> int | None:
     row = session.execute("SELECT pid FROM attempts ORDER BY at LIMIT 1").fetchone()
     return None if row is None else int(row[0])
+
+
+@pytest.mark.parametrize("receipts", [False, True])
+def test_elsewhere_too_what_has_committed_and_failed_is_not_repeated(
+    serve: Serve, elsewhere: Database, receipts: bool
+) -> None:
+    if receipts:
+        install(elsewhere.dsn)
+    elsewhere.psql(
+        "CREATE TABLE effects (k int);"
+        "CREATE PROCEDURE fails() LANGUAGE plpgsql AS $$ BEGIN"
+        " INSERT INTO effects VALUES (1); COMMIT;"
+        " RAISE EXCEPTION 'it has' USING ERRCODE = '40001'; END $$"
+    )
+    with serve.connect() as session:
+        row = session.execute(
+            "SELECT df.start('CALL fails()', database => %s)", [elsewhere.name]
+        ).fetchone()
+        assert row is not None
+        assert ended(session, row[0]).sqlstate == "40001"
+    assert elsewhere.psql("SELECT count(*) FROM effects") == "1"
 
 
 def test_a_worker_that_has_lost_the_instance_does_not_take_one_step_for_another(rig: Rig) -> None:

@@ -65,7 +65,7 @@ _PASSED_BY_ALL = (
 )  # fmt: skip
 # what is called only after a worker was killed, or its claim's reply lost
 _ONLY_AFTER_A_FAULT = ("takeover", "forget", "reclaim")
-_ELSEWHERE = ("alone", "still")  # test_alone.py; asked only when somebody notifies
+_ELSEWHERE = ("alone", "alone_away", "still")  # test_alone.py; asked only when somebody notifies
 
 
 @pytest.fixture(scope="module")

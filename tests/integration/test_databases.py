@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +13,6 @@ from durproxy.schema.install import install
 from tests.fix_postgres import Database, Postgres, Role
 from tests.fix_serve import Serve, ServeWith
 from tests.waiting import wait_until
-
-
-@pytest.fixture
-def elsewhere(postgres: Postgres, home: Database) -> Iterator[Database]:
-    """Another database of the home's owner, without a home schema."""
-    database = postgres.fresh_database()
-    with postgres_session(postgres) as superuser:
-        superuser.execute(f"ALTER DATABASE {database.name} OWNER TO {home.owner.name}".encode())
-    database.owner = home.owner
-    database.add_known_role(home.owner)
-    yield database
-    postgres.drop_database(database)
 
 
 def postgres_session(postgres: Postgres) -> psycopg.Connection:
