@@ -103,7 +103,10 @@ class Acting:
                 try:
                     await self._act_once(request)
                 except DurproxyError as error:  # whether it was done, the next attempt finds
-                    log.warning("acting.interrupted", verb=request.verb, error=error.message)
+                    log.warning(
+                        "acting.interrupted", pid=request.process_id, verb=request.verb,
+                        error=error.message,
+                    )  # fmt: skip
                 else:
                     return
 
@@ -124,12 +127,15 @@ class Acting:
                     lambda: trigger.passed("act.sent"),
                 )
             except ServerError as error:
-                log.info("acting.refused", verb=request.verb, error=error.message)
+                log.info(
+                    "acting.refused", pid=request.process_id, verb=request.verb,
+                    error=error.message,
+                )  # fmt: skip
                 if error.code != _TOO_LATE:
                     await connection.run(_REFUSE, (str(request.number), _description(error)))
                 return
             trigger.passed("act.after")
-            log.debug("acting.done", verb=request.verb, request=request.number)
+            log.debug("acting.done", pid=request.process_id, verb=request.verb)
         self._wake_engines()
 
 

@@ -265,7 +265,9 @@ class Link(Ledger):
     def lost_track(self, reason: str) -> None:
         self.rewriting = False
         self.pump.counters.violations += 1
-        log.warning("connection.unreadable", peer=self.peer, user=self.user, reason=reason)
+        log.warning(
+            "connection.unreadable", peer=self.peer, pid=self.pid, user=self.user, reason=reason
+        )
 
     def maybe_drain(self) -> None:
         """Say goodbye if no transaction and no reply would be cut."""
@@ -306,4 +308,4 @@ class Link(Ledger):
             self.released.set()
         self.client.close()
         self.server.close()
-        log.debug("connection.closed", peer=self.peer, user=self.user, reason=reason)
+        log.debug("connection.closed", peer=self.peer, pid=self.pid, user=self.user, reason=reason)
