@@ -43,9 +43,11 @@ def _examine(settings: Settings) -> Iterator[Finding]:
     with connection:
         yield from server.check(connection, settings)
         try:
-            found = list(home.check(connection, settings))
-            yield from found
-            if not any(finding.check == "schema" for finding in found):
+            is_usable = True
+            for finding in home.check(connection, settings):
+                is_usable = is_usable and finding.check != "schema"
+                yield finding
+            if is_usable:
                 yield from logins.check_roles(connection, settings)
         except psycopg.Error as problem:
             yield error(

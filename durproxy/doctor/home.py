@@ -16,8 +16,7 @@ _SCHEMA = """
         pg_catalog.pg_has_role(n.nspowner, r.oid, 'USAGE'), r.rolname,
         r.rolsuper OR r.rolbypassrls OR r.rolcreaterole,
         pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE'),
-        EXISTS (SELECT FROM pg_catalog.pg_extension e WHERE e.extname = 'pg_durable'),
-        pg_catalog.has_schema_privilege(n.oid, 'USAGE')
+        EXISTS (SELECT FROM pg_catalog.pg_extension e WHERE e.extname = 'pg_durable')
     FROM pg_catalog.pg_roles r
     LEFT JOIN pg_catalog.pg_namespace n ON n.nspname = 'df'
     WHERE r.rolname = current_user
@@ -39,7 +38,7 @@ def check(connection: psycopg.Connection, settings: Settings) -> Iterator[Findin
     """A finding about the `schema` means that there is none to look at any further."""
     row = connection.execute(_SCHEMA.encode()).fetchone()
     assert row is not None
-    owner, is_owner, sees_engines, role, is_mighty, may_create, has_extension, may_use = row
+    owner, is_owner, sees_engines, role, is_mighty, may_create, has_extension = row
     if is_mighty:
         yield notice(
             "role",
@@ -55,30 +54,9 @@ def check(connection: psycopg.Connection, settings: Settings) -> Iterator[Findin
         )
         return
     if owner is None:
-        remedy = "Run durproxy init" + (
-            "."
-            if may_create
-            else (f', as the database\'s owner: role "{role}" may not create a schema here.')
-        )
-        yield error("schema", "The home schema is not installed.", remedy)
+        who = "" if may_create else f', as another role: "{role}" may not create a schema here'
+        yield error("schema", "The home schema is not installed.", f"Run durproxy init{who}.")
         return
-    yield from _check_rights(connection, role, owner, is_owner=is_owner, sees_engines=sees_engines)
-    if not may_use:
-        return
-    yield from _check_version(settings)
-    yield from _check_work(connection, settings)
-
-
-def _check_rights(
-    connection: psycopg.Connection, role: str, owner: str, *, is_owner: bool, sees_engines: bool
-) -> Iterator[Finding]:
-    row = connection.execute(_CLOSED.encode()).fetchone()
-    if row is not None and row[0] > 0:
-        yield error(
-            "schema",
-            f'Role "{role}" may not call {row[0]} functions of the engine.',
-            f"As \"{owner}\": SELECT df.grant_engine('{role}');",
-        )
     if not is_owner and not sees_engines:
         yield error(
             "membership",
@@ -86,6 +64,16 @@ def _check_rights(
             " dead to every other.",
             f'As an administrator: GRANT "{role}" TO "{owner}";',
         )
+    [(closed,)] = connection.execute(_CLOSED.encode()).fetchall()
+    if closed:
+        yield error(
+            "schema",
+            f'Role "{role}" may not call {closed} functions of the engine.',
+            f"As \"{owner}\": SELECT df.grant_engine('{role}');",
+        )
+        return
+    yield from _check_version(settings)
+    yield from _check_work(connection, settings)
 
 
 def _check_version(settings: Settings) -> Iterator[Finding]:
