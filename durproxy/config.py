@@ -231,7 +231,9 @@ def _unknown(
 
 
 def _configuration_error(error: ValidationError) -> ConfigurationError:
-    first = error.errors()[0]
+    errors = error.errors()
+    # a name with a slip in it is the reason why another is missing
+    first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
     field = str(first["loc"][0])
     if first["type"] == "extra_forbidden" and len(first["loc"]) == 1:
         return _unknown(field, "configuration file", field)

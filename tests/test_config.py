@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 
 import pytest
@@ -185,6 +187,57 @@ def test_every_setting_is_documented_with_its_default() -> None:
     assert documented == {
         name: _shown(name, field.default) for name, field in Settings.model_fields.items()
     }
+
+
+def test_the_tables_of_the_documentation_are_right(tmp_path: Path) -> None:
+    text = (Path(__file__).parent.parent / "docs" / "settings.md").read_text()
+    config = tmp_path / "all.toml"
+    config.write_text("\n".join(re.findall(r"```toml\n(.*?)```", text, re.DOTALL)))
+    settings = load_settings({"upstream": UPSTREAM}, config)
+    assert [rule.action for rule in settings.http_rules] == ["deny", "allow", "allow"]
+    assert list(settings.secrets) == ["stripe", "hook", "vault"]
+    assert settings.quotas["shop"].over(settings.quotas["*"]).queued == 500
+    received = received_settings(json.loads(settings.model_dump_json()))
+    assert received.model_dump() == settings.model_dump()
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ('[secrets.a]\nvalue = "hunter2hunter2"', 'invalid setting "secrets.a.value": there is no'),
+        (
+            '[secrets.a]\nenv = "A"\nhosts = ["b"]',
+            'invalid setting "secrets.a.roles": it is missing',
+        ),
+        (
+            '[secrets.a]\nroles = ["x"]\nhosts = ["b"]',
+            'it needs one of "env", "file" and "command"',
+        ),
+        ('[secrets."a b"]\nenv = "A"', 'invalid setting "secrets.a b.'),
+        (
+            "[quotas.shop]\ninstances = -1",
+            'invalid setting "quotas.shop.instances": must be at least 0',
+        ),
+        ("[[http_rules]]\naction = 'ask'", "must be allow or deny"),
+        ("[http_hosts.'a.b']\nkey = 'x'", '"key" needs "cert"'),
+        ("http_proxy = 'socks5://u:hunter2@p:1'", "--http-proxy: must be http://HOST:PORT"),
+        ("secrets = 7", 'invalid setting "secrets"'),
+    ],
+)
+def test_what_is_wrong_in_a_table_is_named_without_its_value(
+    tmp_path: Path, table: str, message: str
+) -> None:
+    (tmp_path / "durproxy.toml").write_text(table)
+    told = complaint({"upstream": UPSTREAM})
+    assert message in told
+    assert "hunter2" not in told
+
+
+def test_a_table_in_the_environment_is_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DURPROXY_QUOTAS", '{"shop": {"nodes": 5}}')
+    assert load_settings({"upstream": UPSTREAM}).quotas["shop"].nodes == 5
+    monkeypatch.setenv("DURPROXY_QUOTAS", "shop=5")
+    assert complaint({"upstream": UPSTREAM}) == 'invalid setting "quotas": must be JSON'
 
 
 def _shown(name: str, default: object) -> str:
