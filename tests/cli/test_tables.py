@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from contextlib import redirect_stdout
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from durproxy.cli.live import window
@@ -38,6 +38,7 @@ def test_columns_go_by_rank_until_the_rest_fits(given_ones: list[Column], width:
         assert sum(column.least + 2 for column in back) - 2 > width
 
 
+@settings(max_examples=40)  # each prints a table
 @given(columns())
 def test_each_row_is_one_line_that_begins_with_its_id(given_ones: list[Column]) -> None:
     printed = io.StringIO()

@@ -139,6 +139,7 @@ def test_waiting_tells_each_wait_of_each_instance(asked: Home) -> None:
                          "since", "due"]  # fmt: skip
 
 
+@pytest.mark.parametrize("postgres", ["pg18"], indirect=True)
 def test_a_list_may_be_longer_than_a_page(visitor: Visitor) -> None:
     count = 1003
     later = "df.start('SELECT 1', start_at => now() + interval '1 year')"

@@ -132,6 +132,7 @@ def newcomer(postgres: Postgres) -> Iterator[Newcomer]:
             somebody.stop()
 
 
+@pytest.mark.timeout(240)  # three servers and a dozen commands, one after the other
 @pytest.mark.parametrize("postgres", ["pg18"], indirect=True)
 def test_quickstart_works_as_written(postgres: Postgres) -> None:
     printed = ""
