@@ -14,6 +14,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import dict_row
 
+from durproxy import passwords
 from durproxy.config_file import read_file
 from durproxy.connecting import connect
 from durproxy.conninfo import checked_conninfo
@@ -100,7 +101,17 @@ class Home:
 
 
 def open_home(option: str | None, config: Path | None) -> Home:
-    return Home(find_upstream(option, config))
+    return Home(prepare_upstream(option, config))
+
+
+def prepare_upstream(option: str | None, config: Path | None) -> str:
+    """The DSN; from here on connections ask the command for passwords, where there is one."""
+    upstream = find_upstream(option, config)
+    if "DURPROXY_PASSWORD_COMMAND" in os.environ or "password_command" in read_file(config):
+        from durproxy.config import load_settings  # takes as long as all the rest
+
+        passwords.configure(load_settings({"upstream": upstream}, config))
+    return upstream
 
 
 @contextmanager

@@ -138,5 +138,7 @@ def watch(
     """Show a workflow as it goes, until its end; exits with 0 if it has completed, else with 1."""
     from durproxy.cli import asking, watching
 
-    code = watching.watch(asking.find_upstream(upstream, config), instance, every, timeout, as_json)
+    code = watching.watch(
+        asking.prepare_upstream(upstream, config), instance, every, timeout, as_json
+    )
     raise typer.Exit(code)

@@ -323,6 +323,21 @@ def test_who_cannot_be_reached_or_may_not_is_told_apart(home: Database) -> None:
 
 
 @once
+def test_password_comes_from_the_command_that_serve_asks_too(
+    visitor: Visitor, tmp_path: Path
+) -> None:
+    instance = visitor.psql(WAITING)
+    host, port, name, user, password = visitor.database.dsn_for(visitor.role).split()
+    file = tmp_path / "durproxy.toml"
+    file.write_text(
+        f'upstream = "{host} {port} {name} {user}"\n'
+        f'password_command = ["echo", "{password.removeprefix("password=")}"]\n'
+    )
+    done = run_durproxy("status", instance, "--config", str(file))
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@once
 def test_who_may_see_all_sees_whose_it_is_and_who_may_act_on_all_acts(visitor: Visitor) -> None:
     home = visitor.database
     instance = visitor.psql(WAITING)
