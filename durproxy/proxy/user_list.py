@@ -3,6 +3,10 @@
 So one file can serve the engines, which log in as these roles, and the proxies. A line is
 ``host:port:database:user:password``; ``*`` matches anything, a backslash escapes a colon or itself,
 and the first line that matches counts. As libpq we refuse a file that others may read.
+
+A line may also have pgbouncer's form, ``"user" "password"``. Instead of a password there may be
+the role's SCRAM secret, as the server keeps it; its colons need no backslash. It is of no use to
+the engines.
 """
 
 from __future__ import annotations
@@ -13,9 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from durproxy.errors import ConfigurationError
+from durproxy.proxy.scram import maybe_secret
 
 _FIELD = re.compile(r"((?:[^\\:]|\\.)*)(?::|$)")
 _ESCAPED = re.compile(r"\\(.)")
+_QUOTED = re.compile(r'\s*"((?:[^"]|"")*)"\s+"((?:[^"]|"")*)"')
+_MD5 = re.compile("md5[0-9a-f]{32}")
+_SCRAM = "SCRAM-SHA-256$"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +80,32 @@ def parse_user_list(text: str, name: str) -> UserList:
     for number, line in enumerate(text.splitlines(), 1):
         if not line or line.startswith("#"):
             continue
-        fields = [_ESCAPED.sub(r"\1", field) for field in _FIELD.findall(line)]
-        if len(fields) < 5 or not fields[3]:
-            raise ConfigurationError(
-                f'line {number} of "{name}" of option --auth-file is not'
-                " host:port:database:user:password"
-            )
-        entries.append(Entry(*fields[:5]))
+        where = f'line {number} of "{name}" of option --auth-file'
+        read = _quoted_entry if line.lstrip().startswith('"') else _entry
+        entry = read(line, where)
+        if entry.password.startswith(_SCRAM) and maybe_secret(entry.password) is None:
+            raise ConfigurationError(f"{where} has a SCRAM secret that is not whole")
+        entries.append(entry)
     return UserList(tuple(entries))
+
+
+def _entry(line: str, where: str) -> Entry:
+    fields = [_ESCAPED.sub(r"\1", field) for field in _FIELD.findall(line)]
+    if len(fields) < 5 or not fields[3]:
+        raise ConfigurationError(f"{where} is not host:port:database:user:password")
+    if fields[4].startswith(_SCRAM):
+        fields[4] = ":".join(field for field in fields[4:] if field)
+    return Entry(*fields[:5])
+
+
+def _quoted_entry(line: str, where: str) -> Entry:
+    found = _QUOTED.match(line)
+    if found is None or not found[1]:
+        raise ConfigurationError(f'{where} is not "user" "password"')
+    user, password = (text.replace('""', '"') for text in found.groups())
+    if _MD5.fullmatch(password):
+        raise ConfigurationError(
+            f"{where} has an MD5 hash, which is of no use for SCRAM",
+            hint="Put the password there, or the role's SCRAM secret.",
+        )
+    return Entry("*", "*", "*", user, password)

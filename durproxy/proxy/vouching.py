@@ -1,8 +1,9 @@
 """Lets a client prove itself to us, and then proves to the server that it may be let in.
 
-Both by SCRAM, with the password of the user list. The server's word is the last: its settings for
-the role (VALID UNTIL, NOLOGIN, CONNECTION LIMIT) hold as for any login. The keys of a password take
-milliseconds to make, so that is another thread's work.
+Both by SCRAM, with the password of the user list, or with the role's SCRAM secret, if that is the
+very one that the server has. The server's word is the last: its settings for the role (VALID UNTIL,
+NOLOGIN, CONNECTION LIMIT) hold as for any login. The keys of a password take milliseconds to make,
+so that is another thread's work.
 """
 
 from __future__ import annotations
@@ -17,11 +18,14 @@ from durproxy.errors import ProtocolViolation
 from durproxy.proxy.scram import (
     BOUND,
     PLAIN,
+    AuthInfo,
     ClientSide,
+    ClientSideWithKey,
     LoginFailed,
     ServerSide,
     StoredLoginFailed,
     auth_info,
+    maybe_secret,
 )
 from durproxy.wire import backend
 from durproxy.wire.framing import HEADER_SIZE
@@ -41,19 +45,28 @@ async def vouch(
 ) -> None:
     """Both exchanges; what follows from the server passes as ever."""
     login.enter(Event.VOUCHING_STARTED)
-    await _meet_client(login, password, our_binding)
-    await _meet_server(login, offered, password, server_certificate)
+    secret = maybe_secret(password)
+    binding = _binding(server_certificate)
+    theirs: ClientSide | ClientSideWithKey
+    if secret is None:
+        info = await trio.to_thread.run_sync(auth_info, login.message.user, password)
+        await _meet_client(login, info, our_binding)
+        theirs = ClientSide(offered, password, binding)
+    else:
+        proved = await _meet_client(login, secret, our_binding)
+        theirs = ClientSideWithKey(offered, secret, proved.client_key(), binding)
+    await _meet_server(login, theirs)
     login.enter(Event.VOUCHED)
 
 
-async def _meet_client(login: Login, password: str, binding: bytes | None) -> None:
+async def _meet_client(login: Login, info: AuthInfo, binding: bytes | None) -> ServerSide:
+    """The exchange in which the client has proved itself."""
     user = login.message.user
     mechanisms = (PLAIN,) if binding is None else (BOUND, PLAIN)
     await login.to_client(backend.encode_sasl(mechanisms))
     chosen = SASLInitialResponse.parse((await login.client_message())[HEADER_SIZE:])
     if chosen.mechanism.decode("latin-1") not in mechanisms or chosen.data is None:
         raise ProtocolViolation("client selected an invalid SASL authentication mechanism")
-    info = await trio.to_thread.run_sync(auth_info, user, password)
     ours = ServerSide(chosen.mechanism.decode(), info, binding)
     await login.to_client(backend.encode_sasl_continue(ours.first(_text(chosen.data))))
     answer = SASLResponse.parse((await login.client_message())[HEADER_SIZE:])
@@ -62,13 +75,11 @@ async def _meet_client(login: Login, password: str, binding: bytes | None) -> No
     except LoginFailed:
         raise LoginFailed(f'password authentication failed for user "{user}"') from None
     await login.to_client(backend.encode_sasl_final(proof))
+    return ours
 
 
-async def _meet_server(
-    login: Login, offered: tuple[str, ...], password: str, certificate: bytes
-) -> None:
+async def _meet_server(login: Login, theirs: ClientSide | ClientSideWithKey) -> None:
     try:
-        theirs = ClientSide(offered, password, _binding(certificate))
         await login.to_server(
             SASLInitialResponse(theirs.mechanism.encode(), theirs.first().encode()).encode()
         )

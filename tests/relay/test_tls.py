@@ -20,6 +20,7 @@ from durproxy.config import load_settings
 from durproxy.errors import ConfigurationError
 from durproxy.proxy.client_tls import load_client_tls
 from durproxy.proxy.loaded import load
+from durproxy.proxy.user_list import parse_user_list
 from durproxy.wire.startup import (
     PROTOCOL_3_0,
     StartupMessage,
@@ -318,6 +319,62 @@ def test_scram_over_tls_on_both_legs_with_the_user_list(
             assert connection.execute("SELECT current_user").fetchone() == (tls_database.role,)
     with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
         connect(text.replace(tls_database.owner.password, "wrong"))
+
+
+@pytest.mark.parametrize(
+    ("binding", "form"),
+    [
+        ("disable", "*:*:*:{}:{}\n"),
+        ("prefer", '"{}" "{}"\n'),
+        ("require", '"{}" "{}"\n'),
+    ],
+)
+def test_scram_over_tls_on_both_legs_with_the_servers_secret(
+    start_proxy: StartProxy,
+    tls_database: Database,
+    certificate: Certificate,
+    root: Path,
+    tmp_path: Path,
+    binding: str,
+    form: str,
+) -> None:
+    owner = tls_database.owner
+    stored = f"SELECT rolpassword FROM pg_authid WHERE rolname = '{owner.name}'"
+    users = write_user_list(tmp_path)
+    users.write_text(form.format(owner.name, tls_database.psql(stored, "postgres")))
+    upstream = f"{by_server(tls_database)} sslmode=require"
+    proxy = start_proxy(upstream, tls_cert=certificate.bundle, auth_file=users)
+    text = dsn(proxy, tls_database, sslrootcert=root, channel_binding=binding)
+    with connect(text) as connection:
+        assert connection.execute("SELECT current_user").fetchone() == (owner.name,)
+    with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+        connect(text.replace(owner.password, "wrong"))
+    # the same password, but another salt
+    tls_database.psql(f"ALTER ROLE {owner.name} PASSWORD '{owner.password}'", "postgres")
+    with pytest.raises(psycopg.OperationalError, match="is not the one that the server has"):
+        connect(text)
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("*:*:ann", 'line 1 of "users" of option --auth-file is not host:port:database:user'),
+        ('"ann" "secret', 'line 1 of "users" of option --auth-file is not "user" "password"'),
+        (f'"ann" "md5{"0" * 32}"', "has an MD5 hash, which is of no use for SCRAM"),
+        ("*:*:*:ann:SCRAM-SHA-256$4096:abc", "has a SCRAM secret that is not whole"),
+    ],
+)
+def test_a_line_of_the_user_list_that_cannot_be_is_told(line: str, problem: str) -> None:
+    with pytest.raises(ConfigurationError, match=problem):
+        parse_user_list(line, "users")
+
+
+def test_the_user_list_takes_both_forms_and_the_first_line_that_matches() -> None:
+    users = parse_user_list('# us\n"a""b" "c d"\nhost:5432:db:ann:x\\:y\n*:*:*:ann:z\n', "users")
+    assert users.password("host", 5432, "db", 'a"b') == "c d"
+    assert users.password("host", 5432, "db", "ann") == "x:y"
+    assert users.password("host", 5432, "other", "ann") == "z"
+    assert users.password("host", 5432, "db", "bob") is None
 
 
 def test_a_stored_password_that_is_old_is_told(
