@@ -252,7 +252,7 @@ def _configuration_error(error: ValidationError) -> ConfigurationError:
 
 
 _TABLES = frozenset(("http_rules", "http_hosts", "secrets", "quotas"))
-_WITH_PASSWORDS = frozenset(("upstream", "http_proxy"))
+_WITH_PASSWORDS = frozenset(("upstream", "http_proxy", "step_options"))
 
 
 def _table_reason(error: ErrorDetails) -> str:
