@@ -30,7 +30,9 @@ def parse_since(text: str, now: datetime) -> datetime:
 
 
 def show_duration(seconds: float) -> str:
-    """Two units at most: ``0.35 s``, ``42 s``, ``3 min 20 s``, ``2 d 4 h``."""
+    """Two units at most: ``350 ms``, ``4.2 s``, ``42 s``, ``3 min 20 s``, ``2 d 4 h``."""
+    if abs(seconds) < 1:
+        return f"{seconds * 1000:.0f} ms" if abs(seconds) >= 0.001 or not seconds else "<1 ms"
     if abs(seconds) < 10:
         return f"{seconds:.2f}".rstrip("0").rstrip(".") + " s"
     sign, rest = ("-" if seconds < 0 else ""), round(abs(seconds))

@@ -29,8 +29,12 @@ from durproxy.errors import DurproxyError, UpstreamUnreachable
 _COMES_BACK = 60.0  # seconds that the server may be away
 _TRIES_AGAIN = 0.5  # seconds between two attempts to reach it
 
+# Of one that has ended, the moment of its end.
 _INFO = """
-SELECT pg_catalog.clock_timestamp() AS at, o.status, o.output FROM df.instance_info(%s) o
+SELECT CASE WHEN o.status IN ('pending', 'running') THEN pg_catalog.clock_timestamp()
+    ELSE coalesce(i.completed_at, i.updated_at, pg_catalog.clock_timestamp()) END AS at,
+    o.status, o.output
+FROM df.instance_info(%s) o LEFT JOIN df.instances i ON i.id = o.instance_id
 """
 _WHAT = "SELECT n.node_id, n.query FROM df.instance_nodes(%s) n"
 _ATTEMPTS = """

@@ -32,7 +32,7 @@ READY = re.compile(r"durproxy ready ")
 EXPORT = re.compile(r"export (\w+)=(\S+)")
 VARYING = (
     (re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\dZ?"), "MOMENT"),
-    (re.compile(r"\b\d+(\.\d+)? s\b"), "DURATION"),
+    (re.compile(r"\b\d+(\.\d+)? m?s\b"), "DURATION"),
     (re.compile(r"\s+"), " "),
 )
 
