@@ -5,14 +5,14 @@ from __future__ import annotations
 import multiprocessing
 import selectors
 import socket
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from statistics import quantiles
-from time import thread_time
+from time import monotonic, thread_time
 
 from bench.book import OURS, Book, Measure
 from bench.raw import RawClient
-from bench.rivals import durproxy
+from bench.rivals import Rival, durproxy
 from durproxy.proxy.rewriting import Rewriter
 from durproxy.proxy.statistics import Counters
 from durproxy.rewrite.plan import Plan, Session
@@ -24,6 +24,7 @@ _TEXTS = 300
 _REPEATS = 20
 _LEAVES = 10
 _SSL_REQUEST_SIZE = 8
+_STATEMENTS = {"plain": "SELECT 'a' || 'b'", "rewritten": "SELECT df.sql('a') ~> 'b'"}
 _READY = backend.ReadyForQuery(backend.IDLE).encode()
 _SETTINGS = (
     (b"client_encoding", b"UTF8"),
@@ -33,29 +34,36 @@ _SETTINGS = (
 
 
 def idle_clients(book: Book, number: int) -> None:
-    """Memory of one proxy process before so many clients, which have asked once and then rest.
-
-    The server behind it is a stand-in that answers whatever is asked: so many backends would take
-    more memory than a bench may, and the proxy does not see the difference.
-    """
+    """Memory of one proxy process before so many clients, which have asked once and then rest."""
     memory = Measure("one proxy process with idle clients", digits=1)
+    with _before_stand_in() as rival, ExitStack() as stack:
+        without = rival.megabytes()
+        before = rival.cpu_seconds()
+        for _ in range(number):
+            client = RawClient(rival.port)
+            stack.callback(client.close)
+            client.ask("SELECT 1")
+        with_all = rival.megabytes()
+        spent = rival.cpu_seconds() - before
+    book.note(memory, "MB without clients", rival.name, without)
+    book.note(memory, f"MB with {number:,}", rival.name, with_all)
+    book.note(memory, "kB for each", rival.name, 1000 * (with_all - without) / number)
+    book.note(memory, "CPU µs to let one in and to ask", rival.name, 1e6 * spent / number)
+
+
+@contextmanager
+def _before_stand_in() -> Iterator[Rival]:
+    """One proxy process before a stand-in for a server, which answers whatever is asked.
+
+    Thousands of backends would take more memory than a bench may; and how long a server takes for a
+    statement would tell in what the proxy's waiting costs.
+    """
     listener = socket.create_server(("127.0.0.1", 0), backlog=_BACKLOG)
     stand_in = multiprocessing.get_context("fork").Process(target=_answer, args=[listener])
     stand_in.start()
     try:
-        with durproxy(listener.getsockname()[1], 1) as rival, ExitStack() as stack:
-            without = rival.megabytes()
-            before = rival.cpu_seconds()
-            for _ in range(number):
-                client = RawClient(rival.port)
-                stack.callback(client.close)
-                client.ask("SELECT 1")
-            with_all = rival.megabytes()
-            spent = rival.cpu_seconds() - before
-            book.note(memory, "MB without clients", rival.name, without)
-            book.note(memory, f"MB with {number:,}", rival.name, with_all)
-            book.note(memory, "kB for each", rival.name, 1000 * (with_all - without) / number)
-            book.note(memory, "CPU µs to let one in and to ask", rival.name, 1e6 * spent / number)
+        with durproxy(listener.getsockname()[1], 1) as rival:
+            yield rival
     finally:
         stand_in.kill()
         stand_in.join()
@@ -83,7 +91,7 @@ def _answer(listener: socket.socket) -> None:
             if sock is listener:
                 session, _ = listener.accept()
                 sessions.register(session, selectors.EVENT_READ, hello)
-            elif data := sock.recv(10_000):
+            elif data := _receive(sock):
                 if len(data) == _SSL_REQUEST_SIZE:
                     sock.sendall(b"N")
                     continue
@@ -92,6 +100,13 @@ def _answer(listener: socket.socket) -> None:
             else:
                 sessions.unregister(sock)
                 sock.close()
+
+
+def _receive(sock: socket.socket) -> bytes:
+    try:
+        return sock.recv(10_000)
+    except ConnectionResetError:
+        return b""
 
 
 def rewriting(book: Book) -> None:
@@ -112,6 +127,21 @@ def rewriting(book: Book) -> None:
         cuts = quantiles(taken, n=100)
         book.note(cost, f"{name}: median", OURS, cuts[49])
         book.note(cost, f"{name}: p99", OURS, cuts[98])
+
+
+def rewritten_statements(book: Book, rounds: int, seconds: int) -> None:
+    """What a known statement costs that is rewritten and tracked, beside one that passes."""
+    cost = Measure("one client, known statements: the proxy's CPU µs for each", digits=1)
+    for _ in range(rounds):
+        for name, text in _STATEMENTS.items():
+            with _before_stand_in() as rival, closing(RawClient(rival.port)) as client:
+                client.ask(text)
+                before, until, count = rival.cpu_seconds(), monotonic() + seconds, 0
+                while monotonic() < until:
+                    client.ask(text)
+                    count += 1
+                spent = rival.cpu_seconds() - before
+            book.note(cost, name, rival.name, 1e6 * spent / count)
 
 
 def _expression(number: int) -> bytes:

@@ -7,13 +7,12 @@ import threading
 from pathlib import Path
 
 from bench.book import Book, Measure
-from bench.ground import cpu_seconds, ground
+from bench.ground import ground
 from bench.ours import Ours, ours
 from bench.pgbench import Pgbench
 
 _PER_SECOND = 300
 _WORKFLOWS = 400  # started at a time
-_STATEMENTS = {"plain": "SELECT 'a' || 'b';\n", "rewritten": "SELECT df.sql('a') ~> 'b';\n"}
 _SCRIPT = "\\set id random(1, 100000)\nSELECT value FROM account WHERE id = :id;\n"
 
 
@@ -43,10 +42,8 @@ def beside_engine(book: Book, bindir: Path, rounds: int, seconds: int) -> None:
         ours(place, bindir) as server,
         tempfile.TemporaryDirectory() as folder,
     ):
-        scripts = Path(folder)
-        script = scripts / "one.sql"
+        script = Path(folder) / "one.sql"
         script.write_text(_SCRIPT)
-        _added_by_rewriting(book, pgbench, server, scripts, rounds)
         _measure(book, "engine idle", pgbench, server, script, rounds)
         load = _Load(server)
         load.start()
@@ -72,20 +69,3 @@ def _measure(
         for cut, name in ((49, "p50"), (98, "p99")):
             added = found["durproxy ×1"][cut] - found["direct"][cut]
             book.note(latency, f"{case}: {name} added", "durproxy ×1", added)
-
-
-def _added_by_rewriting(
-    book: Book, pgbench: Pgbench, server: Ours, folder: Path, rounds: int
-) -> None:
-    """A statement that is known, rewritten and tracked, beside one that passes."""
-    cost = Measure("a statement through the proxy: its CPU µs", digits=1)
-    [proxy] = server.server.child_pids("proxy")
-    for _ in range(rounds):
-        for name, text in _STATEMENTS.items():
-            script = folder / f"{name}.sql"
-            script.write_text(text)
-            before = cpu_seconds(proxy)
-            options = ("-M", "simple", "-f", str(script))
-            tps = pgbench.rate(server.port, 1, *options, database=server.database)
-            spent = cpu_seconds(proxy) - before
-            book.note(cost, name, "durproxy ×1", 1e6 * spent / (tps * pgbench.seconds))

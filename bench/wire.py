@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from bench.alone import idle_clients, rewriting
+from bench.alone import idle_clients, rewriting, rewritten_statements
 from bench.beside_engine import beside_engine
 from bench.book import Book
 from bench.contests import PARTS, Contest
@@ -42,6 +42,7 @@ def main() -> None:
         idle_clients(book, options.idle)
     if "rewriting" in only:
         rewriting(book)
+        rewritten_statements(book, options.rounds, 1)
     if "latency" in only:
         beside_engine(book, options.bindir, options.rounds, options.seconds)
     book.print()
