@@ -203,16 +203,24 @@ CREATE FUNCTION df._set_quotas_1(p_quotas json) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '100ms' AS $$
 DECLARE
     v_on boolean;
+    v_changed bigint;
+    v_gone bigint;
 BEGIN
     LOCK TABLE df._quotas IN SHARE ROW EXCLUSIVE MODE;
     DELETE FROM df._quotas q WHERE NOT (p_quotas::jsonb ? q.role);
+    GET DIAGNOSTICS v_gone = ROW_COUNT;
     INSERT INTO df._quotas AS q (role, instances, queued, starts, nodes)
     SELECT given.key, (given.value ->> 'instances')::integer, (given.value ->> 'queued')::integer,
         (given.value ->> 'starts')::integer, (given.value ->> 'nodes')::integer
     FROM json_each(p_quotas) given
     ON CONFLICT (role) DO UPDATE
-    SET instances = excluded.instances, queued = excluded.queued, starts = excluded.starts, nodes = excluded.nodes;
-    DELETE FROM df._quota_use u WHERE u.kind = 's';  -- where there was no limit nothing was noted
+    SET instances = excluded.instances, queued = excluded.queued, starts = excluded.starts, nodes = excluded.nodes
+    WHERE (q.instances, q.queued, q.starts, q.nodes)
+        IS DISTINCT FROM (excluded.instances, excluded.queued, excluded.starts, excluded.nodes);
+    GET DIAGNOSTICS v_changed = ROW_COUNT;
+    IF v_gone + v_changed > 0 THEN
+        DELETE FROM df._quota_use u WHERE u.kind = 's';  -- where there was no limit nothing was noted
+    END IF;
     v_on := EXISTS (SELECT 1 FROM df._quotas);
     IF EXISTS (SELECT 1 FROM pg_trigger t
                WHERE t.tgrelid = 'df._instances'::regclass AND t.tgname IN ('check_quota', 'keep_quota')
