@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from datetime import timedelta
+from itertools import zip_longest
 from pathlib import Path
 
 import psycopg
@@ -125,6 +126,59 @@ def test_the_one_function_that_a_step_may_call_wants_the_token_of_the_claim(
     assert failed.sqlstate == "WF001"
 
 
+# what a call by hand may try: the instance is another role's, the token a guess
+_GUESSES = {
+    "uuid": "gen_random_uuid()", "text": "''", "name": "''", "json": "'[]'", "jsonb": "'[]'",
+    "integer": "1", "bigint": "0", "smallint": "1", "double precision": "1", "boolean": "true",
+    "interval": "'0'", "timestamp with time zone": "now()", '"char"': "'e'", "record": "ROW(1)",
+}  # fmt: skip
+_OURS = r"""
+    SELECT p.oid::regproc::text, p.prokind = 'p', p.proargnames,
+        ARRAY(SELECT format_type(t, NULL)
+              FROM unnest(p.proargtypes) WITH ORDINALITY AS a (t, n) ORDER BY n)
+    FROM pg_proc p
+    WHERE p.pronamespace = 'df'::regnamespace AND p.proname LIKE '\_%' AND p.prokind IN ('f', 'p')
+      AND p.prorettype <> 'trigger'::regtype AND has_function_privilege(p.oid, 'EXECUTE')"""
+_STATE = """
+    SELECT (SELECT json_agg(i ORDER BY i.id) FROM df._instances i)::text,
+        (SELECT json_agg(c ORDER BY c.instance_id, c.node) FROM df._checkpoints c)::text,
+        (SELECT count(*) FROM df._signals), (SELECT count(*) FROM df._settings)"""
+
+
+def test_what_a_role_calls_of_ours_by_hand_does_nothing_to_others(serve: Serve) -> None:
+    hostile_role = serve.home.add_role()
+    with serve.connect() as owner, serve.home.connect(hostile_role) as hostile:
+        owner.execute("SELECT df.grant_usage(%s)", [hostile_role.name])
+        row = owner.execute("SELECT df.start(df.wait_for_signal('go') ~> 'SELECT 7')").fetchone()
+        assert row is not None
+        waits, runs = row[0], start(owner, "SELECT pg_sleep(60)")
+        at_rest = (
+            "SELECT (SELECT ready_at = 'infinity' FROM df._instances WHERE id = %s)"
+            " AND (SELECT owner IS NOT NULL FROM df._instances WHERE id = %s)"
+        )
+        wait_until(lambda: _value(owner, at_rest, waits, runs), "one waits and one runs")
+        before = owner.execute(_STATE).fetchall()
+        ours = hostile.execute(_OURS.encode()).fetchall()
+        assert len(ours) > 20
+        hostile.execute("SET statement_timeout = '1s'")
+        for victim in (waits, runs):
+            for name, is_procedure, names, types in ours:
+                given = [
+                    f"'{victim}'" if named == "p_instance" else _GUESSES.get(kind, "NULL")
+                    for named, kind in zip_longest(names or (), types)
+                    if kind is not None
+                ]
+                for arguments in (given, ["NULL"] * len(given)):
+                    call = f"{name}({', '.join(arguments)})"
+                    with suppress(psycopg.Error):
+                        hostile.execute(f"{'CALL' if is_procedure else 'SELECT'} {call}".encode())
+        assert owner.execute(_STATE).fetchall() == before
+        owner.execute("SELECT df.signal(%s, 'go')", [waits])
+        assert ended(owner, waits).value == 7
+        owner.execute("SELECT df.cancel(%s)", [runs])
+        assert ended(owner, runs).status == "cancelled"
+
+
 # --- what a step leaves in its session ---
 
 
@@ -164,6 +218,23 @@ def test_a_step_that_changes_its_role_does_so_for_itself_only(serve_with: ServeW
         instance = ended(session, start(session, set_role, "SELECT current_user"))
         assert instance.value == serve.home.role
         assert run(session, "SELECT current_user").value == serve.home.role
+
+
+def test_a_superusers_step_that_becomes_somebody_else_does_so_for_itself_only(
+    serve_with: ServeWith,
+) -> None:
+    serve = serve_with(max_user_connections=1, enable_superuser_instances=True)
+    root, other = serve.home.add_role("SUPERUSER"), serve.home.add_role()
+    with serve.connect(root) as session:
+        becomes = f"SET SESSION AUTHORIZATION {other.name}"
+        assert run(session, becomes, "SELECT session_user").sqlstate == "42501"
+        caught = ended(session, start(session, f"{becomes}; RESET SESSION AUTHORIZATION"))
+        assert caught.status == "completed"
+        assert run(session, "SELECT session_user").value == root.name
+    with serve.connect(serve.home.add_role("NOINHERIT")) as stranger:
+        with serve.connect() as owner:
+            owner.execute("SELECT df.grant_usage(%s)", [stranger.info.user])
+        assert run(stranger, f"SET SESSION AUTHORIZATION {root.name}").sqlstate == "42501"
 
 
 def test_what_a_function_has_prepared_goes_when_its_session_idles(serve_with: ServeWith) -> None:
@@ -245,7 +316,11 @@ def test_on_a_full_disk_what_cannot_be_written_waits_and_says_so(clusters: Clust
             ballast.unlink()
             assert ended(session, waits, 60).status == "completed"
             assert _value(session, "SELECT array_agg(k ORDER BY k) FROM effects") == [0, 1, 2]
-        admin.execute("ALTER TABLE df._checkpoints SET TABLESPACE pg_default")
+            admin.execute("ALTER TABLE df._checkpoints SET TABLESPACE pg_default")
+            admin.execute("ALTER TABLE effects SET TABLESPACE small")
+            more = "INSERT INTO effects SELECT k FROM generate_series(1, 1000000) k"
+            assert run(session, more).sqlstate == "53100"
+            session.execute("DROP TABLE effects")
         admin.execute("CHECKPOINT")
         admin.execute("DROP TABLESPACE small")
     postgres.drop_database(home)
