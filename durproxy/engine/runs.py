@@ -8,8 +8,8 @@ step in its turn, as always; for one that ran ahead the answer is here already:
     met      it failed: the error is handled in its turn, as if it had run only then
 
 Without `flush_each` the steps of a call reach the disk with its last commit: all that is done about
-them, here and by others who are told, comes after it. A server that crashes before undoes the last of
-them together with their checkpoints, and they run again.
+them, here and by others who are told, comes after it. A server that crashes before that undoes the
+last of them together with their checkpoints, and they run again.
 
 When the reply of a call is lost nothing is known of any of its steps, and the instance is given
 back like after any other lost reply.
