@@ -53,6 +53,11 @@ class Release:
         dump = gzip.decompress((self.folder / "home.sql.gz").read_bytes()).decode()
         names = {_DATABASE: database.name, _OWNER: database.owner.name, _USER: user.name}
         database.psql(_renamed(dump, names))
+        # the database itself, in which engines go on, and not a copy of it
+        database.psql(
+            "DO $$ BEGIN IF to_regclass('df._identity') IS NOT NULL"
+            " THEN EXECUTE 'DELETE FROM df._identity'; END IF; END $$"
+        )
         return user
 
     def keep(self, dump: str, database: Database, user: Role, facts: Mapping[str, Any]) -> None:
