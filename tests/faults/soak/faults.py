@@ -45,7 +45,7 @@ class Faults:
             return
         kinds: list[tuple[Callable[[], None], int]] = [
             (self._kill, 6), (self._stop, 3), (self._cut, 6), (self._delay, 3),
-            (self._lose_reply, 6), (self._half_open, 1),
+            (self._lose_reply, 6), (self._half_open, 1), (self._drain, 4),
         ]  # fmt: skip
         kind = self._random.choices([k for k, _ in kinds], [weight for _, weight in kinds])[0]
         kind()
@@ -71,6 +71,13 @@ class Faults:
                 os.kill(pid, signal.SIGSTOP)
                 self._stopped[pid] = time.monotonic() + self._random.uniform(0.2, 2.5) * self._lease
                 self.done["engine stopped"] += 1
+
+    def _drain(self) -> None:
+        """It is told to stop, as when one is replaced by the next version."""
+        if (pid := self._engine()) is not None:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+                self.done["engine drained"] += 1
 
     def _continue(self, pid: int) -> None:
         del self._stopped[pid]
