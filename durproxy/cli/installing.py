@@ -39,11 +39,14 @@ def acknowledge_restore(
     as_json: Json = False, upstream: Upstream = None, config: Config = None
 ) -> None:
     """Let engines go on with the workflows of a database that was restored or copied."""
-    from durproxy.cli.asking import find_upstream
+    from durproxy import passwords
     from durproxy.cli.tables import print_json
+    from durproxy.config import load_settings
     from durproxy.restored import acknowledge
 
-    held_back = acknowledge(find_upstream(upstream, config))
+    settings = load_settings({"upstream": upstream}, config)
+    passwords.configure(settings)
+    held_back = acknowledge(settings.upstream)
     if as_json:
         print_json({"held_back": held_back})
     elif held_back is None:

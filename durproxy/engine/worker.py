@@ -214,8 +214,8 @@ class Worker:
             await holding.wait_left()
         with trio.move_on_after(_LAST_WORDS):
             try:
-                await self._store.seen()
                 await self._store.release_all()
+                await self._store.seen()
             except DurproxyError as error:  # whoever comes next takes it over
                 _log.warning("engine.not_released", error=error.message)
         _log.info("engine.stopped", engine_id=self._id)
