@@ -27,7 +27,8 @@ from collections import deque
 from durproxy.proxy.tracking import Tracking, Unit
 from durproxy.rewrite.plan import Plan
 from durproxy.wire import backend
-from durproxy.wire.frontend import COPY_DONE, COPY_FAIL, SYNC, Query
+from durproxy.wire.framing import split_messages
+from durproxy.wire.frontend import COPY_DONE, COPY_FAIL, SYNC, Execute, Query
 
 _COPY_ENDS = frozenset((COPY_DONE, COPY_FAIL))
 _LONGEST_OPENED = 16 * 1024  # bytes of an open group that are kept
@@ -39,6 +40,8 @@ class Ledger:
     __slots__ = (
         "attentive",
         "copying_in",
+        "data_sent",
+        "data_synced",
         "expected",
         "had_copy",
         "mid_group",
@@ -57,6 +60,8 @@ class Ledger:
         self.skipping = False  # … one of which has failed
         self.simple = True  # a Sync is just counted: no tracking, no COPY
         self.copying_in = False
+        self.data_sent = False  # of a COPY, all of it, before the server said that it copies …
+        self.data_synced = False  # … and a Sync before the data
         self.had_copy = False  # since the last time that nothing was outstanding
         self.attentive = False  # something depends on the next ReadyForQuery
         self.tracking: Tracking | None = None  # from the first df statement on
@@ -68,18 +73,24 @@ class Ledger:
 
     # -- sent
 
-    def unit_sent(self, kind: int, group: memoryview | None) -> None:
+    def unit_sent(self, kind: int, group: memoryview | None) -> bool:
         """The client ended something: a Query, a Sync group, a FunctionCall, a COPY.
 
-        ``group`` is what came before it since the last Sync; None when that is not known.
+        ``group`` is what came before it since the last Sync; None when that is not known. The
+        answer is whether another group begins: the data of an Execute do not end its group.
         """
         if kind in _COPY_ENDS:
+            executed = group is not None and _has_execute(group)
+            self.data_sent = not self.copying_in
+            self.data_synced = group is not None and not executed
             self.copy_in_ended()
-        elif kind != SYNC:
+            return not executed
+        if kind != SYNC:
             self.call_sent(kind, None, group)
         elif not self.copying_in:
             self.skipping = False
             self.expected.append(SYNC if self.tracking is None else self.tracking.synced())
+        return True
 
     def call_sent(self, kind: int, plan: Plan | None, group: memoryview | None) -> None:
         """A Query or a FunctionCall, which are answered without a Sync."""
@@ -148,12 +159,19 @@ class Ledger:
     def copy_in_started(self) -> None:
         """From now until the data ends the server ignores Sync, also one that was sent already.
 
-        So it is for a COPY that was started by Execute; a Query is answered as ever.
+        So it is for a COPY that was started by Execute; a Query is answered as ever. Of a client
+        that does not wait before it sends the data, the end of the data may be under way already.
         """
-        self.copying_in = self.had_copy = self.attentive = True
+        self.had_copy = self.attentive = True
+        if self.data_sent:
+            if self.data_synced and self.expected and _is_sync(self.expected[0]):
+                self.expected.popleft()
+            self.data_sent = False
+            return
+        self.copying_in = True
         self.simple = False
-        while self.expected and _is_sync(self.expected[-1]):
-            self.expected.pop()
+        while self.expected and _is_sync(self.expected[0]):
+            self.expected.popleft()
 
     def copy_in_ended(self) -> None:
         self.copying_in = False
@@ -175,6 +193,10 @@ class Ledger:
         self.skipping = self.mid_group = True
         if self.tracking is not None and self.tracking.open is not None:
             self.tracking.open.skip()
+
+
+def _has_execute(group: memoryview) -> bool:
+    return any(kind == Execute.kind for kind, _ in split_messages(group))
 
 
 def _is_sync(unit: int | Unit) -> bool:

@@ -153,8 +153,8 @@ class Upward(Flow):
                     if kind == _QUERY:
                         boundary = after
                 else:
-                    link.unit_sent(kind, self._group(view, boundary, position))
-                    boundary = after
+                    if link.unit_sent(kind, self._group(view, boundary, position)):
+                        boundary = after
                 position = after
         except ProtocolViolation as error:
             position = self.give_up_reading(error.message)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
+
 from durproxy.proxy.ledger import Ledger
 from durproxy.proxy.tracking import Tracking
 from durproxy.rewrite.plan import Plan
 from durproxy.wire.backend import BIND_COMPLETE, COMMAND_COMPLETE, PARSE_COMPLETE
 from durproxy.wire.framing import encode_message
 from durproxy.wire.frontend import (
+    COPY_DONE,
     FUNCTION_CALL,
     NO_PARAMETER_TYPES,
     SYNC,
@@ -112,6 +115,21 @@ def test_a_failed_copy_of_an_execute_skips_up_to_the_sync() -> None:
     assert not ledger.expected
     ledger.unit_sent(SYNC, None)
     assert list(ledger.expected) == [SYNC]
+
+
+@pytest.mark.parametrize("synced", [True, False])
+def test_data_of_a_copy_that_is_sent_without_waiting_ends_it(synced: bool) -> None:
+    """The server ignores a Sync before the end of the data, and answers the one behind it."""
+    ledger = Ledger()
+    data = encode_message(ord("d"), b"1")
+    if synced:
+        ledger.unit_sent(SYNC, memoryview(GROUP))
+    ledger.unit_sent(COPY_DONE, memoryview(data if synced else GROUP + data))
+    ledger.unit_sent(SYNC, memoryview(b""))
+    ledger.call_sent(Query.kind, None, memoryview(b""))
+    ledger.copy_in_started()
+    assert list(ledger.expected) == [SYNC, Query.kind]
+    assert not ledger.copying_in
 
 
 def parse(tracking: Tracking, name: bytes, plan: Plan) -> None:
