@@ -104,7 +104,8 @@ def _busy(handler: _Handler, path: str, query: Query) -> None:
 
 def _as(handler: _Handler, path: str, query: Query) -> None:
     kind = query["type"][0] if "type" in query else None
-    encoding = {"Content_Encoding": "gzip"} if "gzip" in query else {}
+    named = ["gzip"] if "gzip" in query else query.get("encoding", [])
+    encoding = {"Content_Encoding": named[0]} if named else {}
     status = int(query.get("status", ["200"])[0])
     handler.answer(status, bytes.fromhex(query["hex"][0]), kind, **encoding)
 

@@ -63,12 +63,16 @@ class Reach:
             raise _too_plain(host)
 
     def check_unresolved(self, host: str) -> None:
-        """The same when another will resolve the name."""
+        """The same when another will resolve the name, and nobody here can look where it leads."""
         if is_bare_ip(host):
             try:
                 self.check_address(host, host)
             except ValueError:  # another notation than addresses are written in
                 raise EgressRefused(f'host "{host}" is a bare IP address', _BARE_HINT) from None
+        elif self.networks:
+            raise EgressRefused(
+                f'host "{host}" may lead to its rule\'s networks only, and the proxy resolves it'
+            )
         elif not self.allow_plain:
             raise _too_plain(host)
 

@@ -26,6 +26,7 @@ MAX_REDIRECTS = 5
 
 _PORTS = {"http": 80, "https": 443}
 _BESIDES_THE_BODY = 262_144  # bytes of headers, handshakes and redirects
+_READABLE = ("identity", "gzip", "")
 _GZIP = 16 + zlib.MAX_WBITS
 
 _DEFAULTS = {
@@ -225,6 +226,10 @@ async def _read(response: httpx.Response, route: Route) -> Answer:
     content = b"".join([chunk async for chunk in response.aiter_raw()])
     encoding = response.headers.get("content-encoding", "identity")
     hidden = route.used.redactor
+    if route.used.names and encoding.strip().lower() not in _READABLE:
+        raise ExchangeFailure(
+            f'content encoding "{encoding}" of an answer to a secret cannot be looked into', "WF022"
+        )
     content = hidden.content(_unpacked(content, encoding, route.limits))
     body, encoding = decode_body(content, response.headers.get("content-type"))
     if encoding == "text":

@@ -2,8 +2,8 @@
 
 A secret is found as it is and as the encodings write it that a request goes through on its way:
 percent-encoding, JSON and HTML escapes (each character by itself may be escaped or not), base64 at
-any alignment, hexadecimal digits, UTF-16. What a server computes from a secret otherwise (a digest,
-the text backwards) cannot be known.
+any alignment, hexadecimal digits, UTF-16 and UTF-32. What a server computes from a secret otherwise
+(a digest, the text backwards) cannot be known.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def _pattern(value: str) -> str:
     for encoded in _base64_cores(raw):
         forms += {re.escape(encoded), re.escape(encoded.translate(_TO_URL_SAFE))}
     forms.append(f"(?i:{raw.hex()})")
-    for codec in ("utf-16-le", "utf-16-be"):
+    for codec in ("utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"):
         forms.append(re.escape(value.encode(codec).decode("latin-1")))
     return "|".join(forms)
 

@@ -3,7 +3,8 @@
 A secret comes from the environment, a file or a command, and is fetched again when it is older than
 its `refresh`, or when a server has answered 401 to it. If that does not succeed the old value is
 used until it is twice that old: a store that is away for a moment stops nothing, one that has been
-told to forget the secret does. Nothing here says a value: not in an error, not in a log line.
+told to forget the secret does. After a failure it is left alone for some seconds. Nothing here says
+a value: not in an error, not in a log line.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from durproxy.log import get_logger
 
 _log = get_logger(__name__)
 
-_COMMAND_LIMIT = 15.0  # seconds
+_FETCH_LIMIT = 15.0  # seconds
+_PAUSE = 5.0  # seconds after an attempt that failed
 _MOST_BYTES = 65_536
 _TOO_NEW = 10.0  # seconds in which a 401 is not answered by fetching it again
 
@@ -53,6 +55,7 @@ class Secrets:
     def __init__(self, configured: Mapping[str, Secret]) -> None:
         self._configured = configured
         self._kept: dict[str, _Kept] = {}
+        self._not_before: dict[str, float] = {}
         self._fetching = {name: trio.Lock() for name in configured}
 
     async def values_for(self, role: str, names: Iterable[str]) -> dict[str, str]:
@@ -80,21 +83,24 @@ class Secrets:
                 f'The table "secrets.{name}" of the configuration would have it, and its roles.',
             )
         async with self._fetching[name]:
+            now = trio.current_time()
             kept = self._kept.get(name)
-            age = 0.0 if kept is None else trio.current_time() - kept.since
-            if kept is not None and age < secret.refresh:
+            if kept is not None and now - kept.since < secret.refresh:
                 return kept.value
-            try:
-                value = _checked(await _fetch(secret))
-            except _NotFetched as failure:
-                _log.warning("secret.not_fetched", secret=name, reason=str(failure))
-                if kept is not None and age < 2 * secret.refresh:
-                    return kept.value
-                raise SecretUnavailable(
-                    f'secret "{name}" is not available', "58000", "The engine's log says why."
-                ) from None
-            self._kept[name] = _Kept(value, trio.current_time())
-            return value
+            if now >= self._not_before.get(name, now):
+                try:
+                    value = _checked(await _fetch(secret))
+                except _NotFetched as failure:
+                    _log.warning("secret.not_fetched", secret=name, reason=str(failure))
+                    self._not_before[name] = trio.current_time() + _PAUSE
+                else:
+                    self._kept[name] = _Kept(value, trio.current_time())
+                    return value
+            if kept is not None and now - kept.since < 2 * secret.refresh:
+                return kept.value
+            raise SecretUnavailable(
+                f'secret "{name}" is not available', "58000", "The engine's log says why."
+            )
 
 
 def _checked(value: str) -> str:
@@ -117,16 +123,23 @@ async def _fetch(secret: Secret) -> str:
         if value is None:
             raise _NotFetched(f'variable "{secret.env}" is not set')
         return value
-    if secret.file is not None:
-        return _text(await trio.to_thread.run_sync(_read, secret.file))
-    assert secret.command is not None
-    return _text(await _run(secret.command))
-
-
-def _read(path: Path) -> bytes:
     try:
+        with trio.fail_after(_FETCH_LIMIT):
+            if secret.file is not None:
+                return _text(await _read(secret.file))
+            assert secret.command is not None
+            return _text(await _run(secret.command))
+    except trio.TooSlowError:
+        raise _NotFetched(f"it has not come in {_FETCH_LIMIT:g} s") from None
+
+
+async def _read(path: Path) -> bytes:
+    def read() -> bytes:
         with path.open("rb") as file:
             return file.read(_MOST_BYTES + 1)
+
+    try:
+        return await trio.to_thread.run_sync(read, abandon_on_cancel=True)
     except OSError as error:
         raise _NotFetched(f'could not read "{path}": {error.strerror}') from None
 
@@ -134,14 +147,11 @@ def _read(path: Path) -> bytes:
 async def _run(command: tuple[str, ...]) -> bytes:
     """What the command prints; what it complains of may hold anything, and goes nowhere."""
     try:
-        with trio.fail_after(_COMMAND_LIMIT):
-            done = await trio.run_process(
-                command, capture_stdout=True, stderr=subprocess.DEVNULL, check=False
-            )
+        done = await trio.run_process(
+            command, capture_stdout=True, stderr=subprocess.DEVNULL, check=False
+        )
     except OSError as error:
         raise _NotFetched(f'could not run "{command[0]}": {error.strerror}') from None
-    except trio.TooSlowError:
-        raise _NotFetched(f'"{command[0]}" has not ended in {_COMMAND_LIMIT:g} s') from None
     if done.returncode != 0:
         raise _NotFetched(f'"{command[0]}" ended with exit code {done.returncode}')
     return done.stdout

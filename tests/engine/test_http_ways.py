@@ -12,6 +12,7 @@ from base64 import b64decode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import pytest
 import trio
 import trustme
 
-from durproxy.config_tables import HttpHost
+from durproxy.config_tables import HttpHost, HttpRule
 from durproxy.engine.egress import EgressPolicy
 from durproxy.engine.http_exchange import Answer, ExchangeFailure, Limits, Route, exchange
 from durproxy.engine.http_proxy import ForwardProxy
@@ -272,6 +273,10 @@ async def test_a_proxy_that_resolves_is_told_names_and_no_private_address(
         for url in ("https://10.1.2.3/", "https://2130706433/", "http://api.example/"):
             told = await failure(request(url), tls, proxy=proxy, policy=policy)
             assert told.sqlstate == "WF023"
+        rule = HttpRule(action="allow", networks=(IPv4Network("10.0.0.0/8"),))
+        closed = replace(policy, rules=(rule,))
+        told = await failure(sent, tls, proxy=proxy, policy=closed)
+        assert "the proxy resolves it" in told.message
         assert len(relay.asked) == 1
 
 

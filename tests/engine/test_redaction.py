@@ -61,8 +61,8 @@ def test_what_is_no_secret_stays(text: str) -> None:
     assert hidden.content(text.encode()) == text.encode()
 
 
-@pytest.mark.parametrize("codec", ["utf-16-le", "utf-16-be"])
-def test_bytes_of_utf_16(codec: str) -> None:
+@pytest.mark.parametrize("codec", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])
+def test_bytes_of_wide_characters(codec: str) -> None:
     content = "a sk_live_8Ahs7Ghe5 b".encode(codec)
     assert b"{secret:key}" in Redactor({"key": "sk_live_8Ahs7Ghe5"}).content(content)
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-import trio
 from trio.testing import MockClock
 
 from durproxy.config_tables import Secret
@@ -87,6 +87,13 @@ async def test_what_a_server_repeats_is_taken_out(web: Web, status: int) -> None
     assert got.headers["x-authorization"] == "Bearer {secret:key}"
 
 
+async def test_an_answer_that_cannot_be_searched_is_no_result(web: Web) -> None:
+    packed = zlib.compress(KEY.encode()).hex()
+    told = await failure(holding(f"{web.url}/as?encoding=deflate&hex={packed}"))
+    assert told.sqlstate == "WF022"
+    assert 'content encoding "deflate"' in told.message
+
+
 async def test_errors_do_not_tell_a_secret() -> None:
     for url in (f"https://{KEY}.example\\", f"https://[{KEY}/", f"https://a.{KEY}/", f"x{KEY}://a"):
         told = await failure(request(url), used(hosts=("*",)))
@@ -154,7 +161,7 @@ async def test_who_may_not_use_a_secret_does_not_learn_that_it_exists() -> None:
 
 
 async def test_a_secret_is_fetched_again_when_it_is_old_or_refused(
-    tmp_path: Path, autojump_clock: MockClock
+    tmp_path: Path, mock_clock: MockClock
 ) -> None:
     file = tmp_path / "key"
     file.write_text("first-value")
@@ -164,23 +171,37 @@ async def test_a_secret_is_fetched_again_when_it_is_old_or_refused(
     assert await fetched(found) == "first-value"
     found.refused(["key"])  # a moment old: fetching it again would say the same
     assert await fetched(found) == "first-value"
-    await trio.sleep(11)
+    mock_clock.jump(11)
     found.refused(["key"])
     assert await fetched(found) == "second-value"
     file.write_text("third-value")
-    await trio.sleep(61)
+    mock_clock.jump(61)
     assert await fetched(found) == "third-value"
 
 
+async def test_a_source_that_fails_is_left_alone_for_a_moment(
+    tmp_path: Path, mock_clock: MockClock
+) -> None:
+    log = tmp_path / "log"
+    script = f"echo x >> {log}; test -e {tmp_path}/there && echo value-of-it"
+    found = secrets(key={"command": ("sh", "-c", script)})
+    for _ in range(3):
+        assert (await fetched(found)).startswith("58000")
+    assert log.read_text() == "x\n"
+    (tmp_path / "there").touch()
+    mock_clock.jump(6)
+    assert await fetched(found) == "value-of-it"
+
+
 async def test_the_old_value_serves_for_a_while_and_not_for_ever(
-    tmp_path: Path, autojump_clock: MockClock
+    tmp_path: Path, mock_clock: MockClock
 ) -> None:
     file = tmp_path / "key"
     file.write_text("first-value")
     found = secrets(key={"file": file, "refresh": 60.0})
     assert await fetched(found) == "first-value"
     file.unlink()
-    await trio.sleep(90)
+    mock_clock.jump(90)
     assert await fetched(found) == "first-value"
-    await trio.sleep(31)
+    mock_clock.jump(31)
     assert (await fetched(found)).startswith("58000")
