@@ -61,6 +61,9 @@ def _home(postgres: Postgres) -> Database:
     with psycopg.connect(postgres.superuser_dsn, autocommit=True) as admin:
         admin.execute(f"ALTER ROLE {SUPERUSER} PASSWORD '{PASSWORD}'".encode())
         admin.execute(f"ALTER DATABASE postgres OWNER TO {owner.name}".encode())
+        available = "SELECT 1 FROM pg_available_extensions WHERE name = 'hstore'"
+        if admin.execute(available).fetchone():  # a type that drivers' tests know
+            admin.execute("CREATE EXTENSION hstore")
     passfile = postgres.cluster.root / "postgres.pgpass"
     passfile.touch(mode=0o600)
     home = Database(postgres, "postgres", owner, passfile)
