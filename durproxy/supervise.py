@@ -131,9 +131,13 @@ class Supervisor:
         """
         changed = change(self._settings, self._read_again())
         load(changed.settings)
-        passwords.configure(changed.settings)
         _check_files(changed.settings)
-        await trio.to_thread.run_sync(prepare_home, changed.settings)
+        passwords.configure(changed.settings)
+        try:
+            await trio.to_thread.run_sync(prepare_home, changed.settings)
+        except DurproxyError:
+            passwords.configure(self._settings)
+            raise
         self._settings = changed.settings
         for child in self._children:
             child.settings = changed.settings

@@ -10,6 +10,7 @@ from time import monotonic
 
 import trio
 
+from durproxy import passwords
 from durproxy.bus import Cancel, Command, Ended, Follow, LocalBus, Report
 from durproxy.child import announce_ready
 from durproxy.config import Settings, received_settings
@@ -98,10 +99,12 @@ async def _listen_to_bus(shell: Shell, bus: LocalBus) -> None:
 
 def _follow(shell: Shell, message: Follow) -> None:
     try:
-        loaded = load(received_settings(json.loads(message.settings)))
+        settings = received_settings(json.loads(message.settings))
+        loaded = load(settings)
     except DurproxyError as error:  # a file that has changed since the supervisor looked
         log.error("proxy.not_reloaded", error=error.message)
     else:
+        passwords.configure(settings)
         shell.follow(loaded)
         log.info("proxy.reloaded")
 
