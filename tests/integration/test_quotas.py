@@ -36,6 +36,10 @@ def test_quotas_hold_and_a_reload_changes_them(
         os.kill(serve.pid, signal.SIGHUP)
         told = serve.wait_log("serve.not_reloaded")
         assert 'invalid setting "quotas.*.result_byte"' in str(told["error"])
+        serve.forget_log()
+        config.write_text('http_ca = "/no/such.pem"\n')
+        os.kill(serve.pid, signal.SIGHUP)
+        assert "option --http-ca" in str(serve.wait_log("serve.not_reloaded")["error"])
         assert refusal(owner, "SELECT df.start('SELECT 1')").sqlstate == "53400"
 
         config.write_text('[quotas."*"]\nresult_bytes = 1000\nhttp_per_minute = 1\n')
