@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
+import socket
 from collections import defaultdict
 from pathlib import Path
 
 import httpx
 import pytest
+import trio
 from prometheus_client.parser import text_string_to_metric_families
 
+from durproxy.config import Settings
 from durproxy.embedded import free_port
+from durproxy.web.queue import Queue
 from tests.fix_serve import Serve, ServeWith
 from tests.waiting import wait_until
 
@@ -114,3 +118,12 @@ def test_the_time_that_requests_take_is_sampled(served: Serve, web_port: int) ->
     slow = of(found, f"{name}_count") - of(found, f"{name}_bucket", le="0.025")
     assert slow >= 1
     assert 0.03 <= of(found, f"{name}_sum") < 30
+
+
+async def test_a_server_that_says_nothing_does_not_hold_the_page_up() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        settings = Settings(upstream=f"host=127.0.0.1 port={port} dbname=x user=x")
+        with trio.fail_after(8):
+            [family] = await Queue(settings).read()
+    assert (family["name"], family["samples"]) == ("durproxy_home_up", [((), 0)])
