@@ -33,6 +33,7 @@ def ended(client: psycopg.Connection, step: str) -> tuple[str, str]:
     return told[0], told[1]
 
 
+@pytest.mark.parametrize("postgres", ["pg18"], indirect=True)
 def test_every_login_of_the_server_can_be_by_a_command(
     serve_with: ServeWith, home: Database, users: list[Role]
 ) -> None:
@@ -106,6 +107,7 @@ def test_with_set_role_steps_share_a_login_and_nothing_else(
             assert (status, json.loads(output)["rows"]) == ("completed", [{"t": None, "s": ""}])
 
 
+@pytest.mark.parametrize("postgres", ["pg18"], indirect=True)
 def test_with_set_role_a_step_that_would_leave_its_role_is_refused(
     shared: Serve, users: list[Role]
 ) -> None:
@@ -121,13 +123,8 @@ def test_with_set_role_a_step_that_would_leave_its_role_is_refused(
         told = client.execute("SELECT output FROM df.instance_info(%s)", [row[0]]).fetchone()
         assert told is not None
         assert "login of their role" in told[0]
-
-
-def test_with_set_role_a_role_that_the_login_may_not_become_waits_and_says_why(
-    shared: Serve, home: Database
-) -> None:
-    stranger = home.add_role()
-    home.psql(f"SELECT df.grant_usage('{stranger.name}')")
+    stranger = shared.home.add_role()  # whom the login may not become
+    shared.home.psql(f"SELECT df.grant_usage('{stranger.name}')")
     with shared.connect(stranger) as client:
         client.execute("SELECT df.start('SELECT 1')")
         why = f'cannot become role "{stranger.name}": permission denied'

@@ -22,6 +22,9 @@ SOUND = {
     "idle_session_timeout": "0",
 }  # fmt: skip
 
+# what is looked at does not differ between versions
+ONCE = pytest.mark.parametrize("postgres", ["pg18"], indirect=True)
+
 
 def findings(upstream: str, **settings: object) -> dict[str, dict[str, str]]:
     """By check."""
@@ -37,6 +40,7 @@ def user(home: Database) -> Role:
     return role
 
 
+@ONCE
 def test_the_exit_code_tells_of_errors_and_json_is_for_scripts(home: Database) -> None:
     done = run_durproxy("doctor", "--json", upstream=home.dsn, listen="127.0.0.1:0", web="off")
     found = json.loads(done.stdout)
@@ -47,6 +51,7 @@ def test_the_exit_code_tells_of_errors_and_json_is_for_scripts(home: Database) -
     assert done.returncode == 1
 
 
+@ONCE
 def test_a_server_that_is_not_there_or_lets_nobody_in(home: Database, tmp_path: Path) -> None:
     found = findings(
         f"{home.dsn} connect_timeout=2 port=1",
@@ -59,6 +64,7 @@ def test_a_server_that_is_not_there_or_lets_nobody_in(home: Database, tmp_path: 
     assert "password authentication failed" in wrong["upstream"]["sentence"]
 
 
+@ONCE
 def test_ports_that_are_taken(home: Database, serve: Serve) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         taken = f"127.0.0.1:{other.getsockname()[1]}"
@@ -69,12 +75,14 @@ def test_ports_that_are_taken(home: Database, serve: Serve) -> None:
     assert "Another program" in found["web"]["sentence"]
 
 
+@ONCE
 def test_a_database_without_the_schema(database: Database) -> None:
     assert findings(database.dsn)["schema"]["remedy"] == "Run durproxy init."
     stranger = database.add_role()
     assert "may not create" in findings(database.dsn_for(stranger))["schema"]["remedy"]
 
 
+@ONCE
 def test_a_role_that_may_not_run_the_engine(home: Database, user: Role) -> None:
     stranger = findings(home.dsn_for(user))
     assert "functions of the engine" in stranger["schema"]["sentence"]
@@ -87,6 +95,7 @@ def test_a_role_that_may_not_run_the_engine(home: Database, user: Role) -> None:
     assert "more than it needs" in findings(home.dsn_for(mighty))["role"]["sentence"]
 
 
+@ONCE
 def test_a_setup_with_every_other_fault(home: Database, user: Role) -> None:
     barred, unknown = home.add_role(), home.add_role()
     for role in (barred, unknown, user):
