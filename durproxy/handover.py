@@ -71,7 +71,8 @@ async def hand_over(asked: Takeover, listening: Listening) -> bool:
     descriptors = [one.fileno() for one in sockets]
     await asked.reply.say_with(str(os.getpid()).encode(), descriptors)
     word = await asked.reply.heard()
-    listening.owns_path = word != _DRAIN_AND_LEAVE_PATH
+    if word == _DRAIN_AND_LEAVE_PATH:
+        listening.owns_path = False
     return bool(word)
 
 

@@ -35,7 +35,7 @@ _PRELOADED = (
     "durproxy.web.app",
 )
 _MAX_REQUEST = 4096
-_MAX_FDS = 64
+_MAX_FDS = 253  # of one message; a proxy may have the sockets of all of a predecessor's
 
 
 class Zygote:
