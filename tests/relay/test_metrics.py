@@ -66,8 +66,11 @@ def shown(text: str) -> dict[str, tuple[str, set[str]]]:
 
 
 def test_every_metric_is_documented_and_nothing_else(served: Serve, web_port: int) -> None:
-    served.kill_engine()
-    wait_until(lambda: "child_ends_total{" in page(web_port), "its end is told")
+    with served.connect() as owner:
+        lives = "FROM pg_stat_activity WHERE application_name = 'durproxy engine'"
+        owner.execute(f"SELECT pg_terminate_backend(pid) {lives} AND usename = user".encode())
+    lost = 'durproxy_child_ends_total{how="exit 75",index="0",kind="engine"} 1.0'
+    wait_until(lambda: lost in page(web_port), "the lost lease is told")
     wait_until(lambda: 'engine_retries_total{engine="0"}' in page(web_port), "it is back")
     assert shown(page(web_port)) == documented()
 
