@@ -185,6 +185,25 @@ def test_a_client_that_leaves_while_held(proxy: Proxy, home: Database, role: Rol
         )
 
 
+def test_a_server_that_ends_the_session_while_it_is_held_has_the_last_word(
+    proxy: Proxy, peer: RawPeer, home: Database, role: Role
+) -> None:
+    instance = start(home, role)
+    activity(home, role)  # only the one that waits is left
+    peer.send(await_text(instance))
+    with proxy.connect(home) as other:  # what was sent before has been seen when this is answered
+        other.execute("SELECT 1")
+    with home.connect("postgres") as admin:
+        kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s"
+        admin.execute(kill, [role.name])
+    assert sqlstate_of(peer.receive()) == "57P01"
+    assert peer.receive() is None
+    end(home, instance)
+    with log_in(proxy.dial(), role.name, home.name) as again:
+        again.send(await_text(instance))
+        assert [kind for kind, _ in again.until_ready()] == ["T", "D", "C", "Z"]
+
+
 def test_a_statement_timeout_is_respected(proxy: Proxy, home: Database, role: Role) -> None:
     with home.connect("postgres") as admin:
         admin.execute(f"ALTER ROLE {role.name} SET statement_timeout = '2s'")
