@@ -102,7 +102,8 @@ class Traces:
         while self._exporter is not None:
             await self._noted.wait()
             await trio.sleep(_GATHERING)
-            await self._export_some()
+            while self._notes:
+                await self._export_some()
 
     async def finish(self) -> None:
         """Export what is left, within a moment."""

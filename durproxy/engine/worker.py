@@ -123,7 +123,8 @@ class Worker:
                 announce_ready()
                 _log.info("engine.started", engine_id=self._id, pid=os.getpid())
             announcing.tell_now()
-            await self._traces.finish()
+            if not self._life_lost:  # its successor shall not wait
+                await self._traces.finish()
         self._store_pool.close_idle()
         self._roles.close_idle()
         return _LEASE_LOST if self._life_lost else 0
