@@ -53,6 +53,14 @@ def refuse_references(action: RunStep, ready: ReadyStep) -> None:
         raise StepFailure(StepError(message, "0A000", node=action.key.node))
 
 
+def _refuse_assumed(connection: Connection, action: RunStep) -> None:
+    """Raise StepFailure where the session is another role's: only that role may see and end it."""
+    if connection.assumes is not None:
+        message = "a statement that cannot run inside a transaction needs a login of its role"
+        hint = 'step_identity is "set_role" in the settings of this engine.'
+        raise StepFailure(StepError(message, "0A000", hint=hint, node=action.key.node))
+
+
 async def run_plain(
     connection: Connection, claim: Claim, action: RunStep, ready: ReadyStep
 ) -> StepResult:
@@ -80,6 +88,7 @@ async def run_alone(
     Raises StepFailure, ConnectionLost, and ServerError when it or its outcome is refused.
     """
     refuse_references(action, ready)
+    _refuse_assumed(connection, action)
     await clean_session(connection, claim)
     connection.session_of = UNKNOWN
     key = (str(action.key.node), action.key.path)

@@ -117,6 +117,7 @@ def test_with_set_role_a_step_that_would_leave_its_role_is_refused(
             status, output = ended(client, step)
             assert status == "failed"
             assert "may not change its role" in output
+        assert "needs a login of its role" in ended(client, "VACUUM pg_class")[1]
         row = client.execute("SELECT df.start('SELECT 1', database => 'postgres')").fetchone()
         assert row is not None
         client.execute("SELECT df.await_instance(%s)", [row[0]])
