@@ -36,7 +36,7 @@ _GATHERING = 0.2  # seconds, for many workflows to be asked about at once
 _AT_ONCE = 500
 _MOST_NOTES = 20_000  # of steps that are over; the oldest are dropped
 _MOST_KNOWN = 5_000  # traces in memory
-_LAST_WORDS = 3.0  # seconds
+_LAST_WORDS = 2.0  # seconds
 _HTTP = (NodeType.HTTP, NodeType.HTTP_MULTIPART)
 _FINAL = frozenset(("completed", "failed", "cancelled"))
 

@@ -11,6 +11,7 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
+from durproxy.embedded import free_port
 from tests.fix_http import Web
 from tests.fix_serve import ServeWith
 from tests.store.asking import value
@@ -92,6 +93,9 @@ def test_a_trace_goes_from_the_statement_to_the_server_that_is_called(
         steps = f"'SELECT 1' ~> 'SELECT 2' ~> df.http('{web.url}/echo') ~> 'SELECT 1/0'"
         instance = value(client, f"SELECT df.start({steps}, 'billing') {COMMENT}")
         assert value(client, "SELECT df.await_instance(%s)", [instance]) == "failed"
+        unsampled = COMMENT.replace("-01'", "-00'")
+        quiet = value(client, f"SELECT df.start({steps.partition(' ~> df')[0]}) {unsampled}")
+        assert value(client, "SELECT df.await_instance(%s)", [quiet]) == "completed"
         own = value(client, f"SELECT df.start({steps.partition(' ~> df')[0]})")
     spans = collector.whole(instance)
     whole = spans["durproxy.instance"]
@@ -120,6 +124,7 @@ def test_a_trace_goes_from_the_statement_to_the_server_that_is_called(
     assert root.parent_span_id == b""
     assert root.trace_id != whole.trace_id
     assert collector.services == {"durproxy"}
+    assert not collector.of(quiet)
 
 
 def test_a_crash_leaves_each_step_one_span(
@@ -141,6 +146,17 @@ def test_a_crash_leaves_each_step_one_span(
     first, second = (asked.headers["traceparent"] for asked in web.asked)
     assert first == second
     assert spans["durproxy.step http 4"].span_id.hex() in first
+
+
+def test_a_collector_that_is_away_keeps_nothing_waiting(serve_with: ServeWith) -> None:
+    away = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{free_port()}"}
+    serve = serve_with(env=away | {"OTEL_BSP_SCHEDULE_DELAY": "50"})
+    with serve.connect() as client:
+        for _ in range(3):
+            instance = value(client, "SELECT df.start('SELECT 1' ~> 'SELECT 2')")
+            assert value(client, "SELECT df.await_instance(%s)", [instance]) == "completed"
+    assert serve.stop() == 0
+    assert not serve.events("child.crashed")
 
 
 def test_without_a_collector_a_trace_goes_on_as_it_is(serve_with: ServeWith, web: Web) -> None:

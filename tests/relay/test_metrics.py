@@ -14,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from durproxy.config import Settings
 from durproxy.embedded import free_port
+from durproxy.measures import Family
 from durproxy.web.queue import Queue
 from tests.fix_serve import Serve, ServeWith
 from tests.waiting import wait_until
@@ -123,10 +124,12 @@ def test_the_time_that_requests_take_is_sampled(served: Serve, web_port: int) ->
     assert 0.03 <= of(found, f"{name}_sum") < 30
 
 
-async def test_a_server_that_says_nothing_does_not_hold_the_page_up() -> None:
+def test_a_server_that_says_nothing_does_not_hold_the_page_up() -> None:
+    async def read(settings: Settings) -> list[Family]:
+        with trio.fail_after(8):
+            return await Queue(settings).read()
+
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
-        settings = Settings(upstream=f"host=127.0.0.1 port={port} dbname=x user=x")
-        with trio.fail_after(8):
-            [family] = await Queue(settings).read()
+        [family] = trio.run(read, Settings(upstream=f"host=127.0.0.1 port={port} dbname=x user=x"))
     assert (family["name"], family["samples"]) == ("durproxy_home_up", [((), 0)])
