@@ -16,7 +16,14 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
@@ -37,7 +44,7 @@ from durproxy.config_tables import (
     checked_proxy,
     parsed_table,
 )
-from durproxy.conninfo import checked_conninfo, checked_step_options
+from durproxy.conninfo import checked_conninfo, checked_step_options, names_user
 from durproxy.errors import ConfigurationError
 
 _PREFIX = "DURPROXY_"
@@ -127,7 +134,7 @@ class Settings(BaseSettings):
     step_options: Annotated[str | None, AfterValidator(checked_step_options)] = Field(
         default=None, repr=False
     )
-    step_identity: Literal["connect", "set_role"] = "connect"
+    step_identity: Literal["connect", "set_role"] = Field(default="connect", validate_default=True)
     set_aside_after: int = Field(default=5, ge=1)  # attempts that an instance spoilt alone
     max_user_connections: int = Field(default=10, ge=1)  # of one engine as one role
     max_new_transaction_starts: int = Field(default=2, ge=1)  # of one proxy, at a time
@@ -176,6 +183,13 @@ class Settings(BaseSettings):
     auth_timeout: float = Field(default=60.0, gt=0)
     max_startup_packet: int = Field(default=10_000, ge=8)  # bytes, as in Postgres
     enable_superuser_instances: bool = False
+
+    @field_validator("step_identity")
+    @classmethod
+    def _users_log_in_as_themselves(cls, identity: str, info: ValidationInfo) -> str:
+        if identity == "connect" and names_user(info.data.get("step_options")):
+            raise ValueError("must be set_role where step_options name a user")
+        return identity
 
 
 def option_name(field: str) -> str:

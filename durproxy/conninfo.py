@@ -51,6 +51,10 @@ def checked_step_options(text: str | None) -> str | None:
     return text
 
 
+def names_user(step_options: str | None) -> bool:
+    return "user" in conninfo_to_dict(step_options or "")
+
+
 def filled_step_options(text: str, role: str, database: str) -> dict[str, str]:
     """The options for one role and database; a ValueError where a name would lead elsewhere."""
     filled: dict[str, str] = {}

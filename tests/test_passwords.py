@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from durproxy.config import load_settings
 from durproxy.conninfo import checked_step_options, filled_step_options
-from durproxy.errors import UpstreamUnreachable
+from durproxy.errors import ConfigurationError, UpstreamUnreachable
 from durproxy.passwords import Login, PasswordCommand
 
 LOGIN = Login("ann", "db.example", "5433", "shop")
@@ -70,6 +71,13 @@ def test_another_password_is_not_handed_to_it(monkeypatch: pytest.MonkeyPatch) -
     asked = command("import os; print(os.environ.get('PGPASSWORD', 'not there'))")
     assert asked.password(LOGIN) == "not there"
     assert os.environ["PGPASSWORD"] == "other"
+
+
+def test_a_login_for_all_is_one_that_was_asked_for() -> None:
+    shared = {"upstream": "dbname=shop", "step_options": "user=steps"}
+    assert load_settings({**shared, "step_identity": "set_role"}).step_identity == "set_role"
+    with pytest.raises(ConfigurationError, match="set_role where step_options name a user"):
+        load_settings(shared)
 
 
 def test_options_of_steps_are_filled_and_lead_nowhere_else() -> None:
