@@ -249,3 +249,28 @@ def test_who_could_use_df_before_an_upgrade_can_afterwards(
         session.execute("SELECT df.grant_usage(%s)", [third.name])
     with database.connect(third) as session:
         value(session, "SELECT df.status(df.start('SELECT 1'))")
+
+
+def test_a_run_role_gets_the_functions_of_later_migrations(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = tuple(m for m in installer.migrations() if m.name <= "0024_audit.sql")
+    monkeypatch.setattr(installer, "migrations", lambda: first)
+    installer.install(database.dsn)
+    runner = database.add_role()
+    database.psql(f"GRANT {runner.name} TO {database.role}", "postgres")
+    database.psql(f"SELECT df.grant_engine('{runner.name}')")
+    monkeypatch.undo()
+    assert installer.install(database.dsn).changed
+    with database.connect(runner) as session:
+        closed = rows(
+            session,
+            "SELECT p.proname FROM pg_proc p WHERE p.pronamespace = 'df'::regnamespace"
+            " AND p.prosecdef AND p.proname ~ '_[0-9]+$'"
+            " AND NOT has_function_privilege(p.oid, 'EXECUTE')",
+        )
+        assert closed == []
+        readable = "SELECT bool_and(has_table_privilege(c.oid, 'SELECT')) FROM pg_class c"
+        assert value(
+            session, f"{readable} WHERE relnamespace = 'df'::regnamespace AND relkind = 'r'"
+        )
