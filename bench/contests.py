@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from itertools import product
 from time import monotonic
 
@@ -28,7 +29,7 @@ class Contest:
 
 
 def _transactions(title: str, seconds: int, *script: str) -> Callable[..., Iterator[Contest]]:
-    rate = Measure(f"{title}: transactions per second", ratios=True)
+    speed = Measure(f"{title}: transactions per second", ratios=True)
     cost = Measure(f"{title}: {_CPU}", digits=1)
     read = Measure(f"{title}: statements that were read by our parser")
 
@@ -42,13 +43,14 @@ def _transactions(title: str, seconds: int, *script: str) -> Callable[..., Itera
         pgbench: Pgbench, mode: str, clients: int
     ) -> Callable[[Rival, Book], None]:
         def run(rival: Rival, book: Book) -> None:
+            opening = _cpu_of_opening(pgbench, rival, clients)
             before = rival.cpu_seconds()
-            tps = pgbench.rate(rival.port, clients, "-M", mode, *script)
-            spent = rival.cpu_seconds() - before
+            rate = pgbench.rate(rival.port, clients, "-M", mode, *script)
+            spent = rival.cpu_seconds() - before - opening
             case = f"{mode} {clients}"
-            book.note(rate, case, rival.name, tps)
+            book.note(speed, case, rival.name, rate.per_second)
             if rival.pids:
-                book.note(cost, case, rival.name, 1e6 * spent / (tps * pgbench.seconds))
+                book.note(cost, case, rival.name, 1e6 * spent / rate.transactions)
             if rival.runtime_dir is not None:
                 book.note(read, case, rival.name, rival.counted("statements_planned"))
 
@@ -57,18 +59,26 @@ def _transactions(title: str, seconds: int, *script: str) -> Callable[..., Itera
     return contests
 
 
+@cache
+def _cpu_of_opening(pgbench: Pgbench, rival: Rival, clients: int) -> float:
+    """What the clients' connecting takes, which is not their transactions'; measured once."""
+    before = rival.cpu_seconds()
+    pgbench.connect(rival.port, clients)
+    return rival.cpu_seconds() - before
+
+
 def _connecting(options: argparse.Namespace) -> Iterator[Contest]:
-    rate = Measure("pgbench -S -C: connections per second", ratios=True)
+    speed = Measure("pgbench -S -C: connections per second", ratios=True)
     cost = Measure(f"pgbench -S -C: {_CPU}", digits=0)
     pgbench = Pgbench(options.bindir, options.seconds)
 
     def run(rival: Rival, book: Book) -> None:
         before = rival.cpu_seconds()
-        tps = pgbench.rate(rival.port, 8, "-S", "-C")
+        rate = pgbench.rate(rival.port, 8, "-S", "-C")
         spent = rival.cpu_seconds() - before
-        book.note(rate, "8 clients", rival.name, tps)
+        book.note(speed, "8 clients", rival.name, rate.per_second)
         if rival.pids:
-            book.note(cost, "8 clients", rival.name, 1e6 * spent / (tps * pgbench.seconds))
+            book.note(cost, "8 clients", rival.name, 1e6 * spent / rate.transactions)
 
     yield Contest(run)
 
