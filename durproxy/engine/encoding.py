@@ -1,13 +1,15 @@
-"""Postgres's text forms that the engine writes and reads: arrays, and the frames of a write."""
+"""Text forms that the engine writes and reads: arrays, the frames of a write, JSON in ASCII."""
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Sequence
 
 from durproxy.engine.core.states import Scope
 
 _ELEMENT = re.compile(r'"((?:[^"\\]|\\.)*)"|([^,{}"]+)', re.DOTALL)
+_BEYOND_ASCII = re.compile(r"[^\x00-\x7f]+")
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 
 
@@ -28,6 +30,17 @@ def parse_array(text: str | None) -> list[str | None]:
         _ESCAPED.sub(r"\1", quoted) if bare == "" else None if bare == "NULL" else bare
         for quoted, bare in _ELEMENT.findall(text[1:-1])
     ]
+
+
+def json_in_ascii(value: str | None) -> str | None:
+    """The same JSON with escapes in its strings; what is no JSON stays as it is."""
+    if value is None or value.isascii():
+        return value
+    try:
+        json.loads(value, parse_int=str)
+    except ValueError:
+        return value
+    return _BEYOND_ASCII.sub(lambda found: json.dumps(found[0])[1:-1], value)
 
 
 def frames_literals(scopes: Sequence[Scope]) -> tuple[str, str, str]:

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 
 from durproxy.engine.claim import Claim, Look, Origin, OtherEngine, Walk
 from durproxy.engine.clock import Clock
-from durproxy.engine.connection import Result, ServerError
+from durproxy.engine.connection import UNTRANSLATABLE, Result, ServerError
 from durproxy.engine.core.actions import (
     CloseFrame,
     FinishInstance,
@@ -30,7 +30,12 @@ from durproxy.engine.core.states import (
     StepError,
     StepResult,
 )
-from durproxy.engine.encoding import array_literal, frames_literals, parse_array
+from durproxy.engine.encoding import (
+    array_literal,
+    frames_literals,
+    json_in_ascii,
+    parse_array,
+)
 from durproxy.engine.pools import Pool
 from durproxy.engine.rows import (
     checkpoint_of,
@@ -48,6 +53,7 @@ from durproxy.errors import FinishedBefore, InstancePaused, LostHold, NotHeld, S
 _LOST: dict[str, type[LostHold]] = {
     cls.sqlstate: cls for cls in (NotHeld, ScopeEnded, FinishedBefore, InstancePaused)
 }
+_TAKE_RESULTS = frozenset(("_close_1", "_next_1"))
 _CLAIM_COLUMNS = (
     "id, token, graph, vars, label, role, fresh, role_id, lane, next_ready, database, ending"
 )
@@ -85,6 +91,18 @@ class Store:
                 raise lost_hold(error) or error from None
             passed(f"{about}.after")
             return answer
+
+    async def _call_with_results(
+        self, name: str, arguments: str, values: Sequence[str | None]
+    ) -> Result:
+        """The database's encoding may lack a character of them: of an HTTP answer, for one."""
+        try:
+            return await self._call(name, arguments, values)
+        except ServerError as error:
+            escaped = [json_in_ascii(value) for value in values]
+            if error.code != UNTRANSLATABLE or escaped == list(values):
+                raise
+        return await self._call(name, arguments, escaped)
 
     # --- holding ---
 
@@ -260,7 +278,7 @@ class Store:
 
     async def end(self, claim: Claim, action: FinishInstance) -> None:
         at = action.result_of
-        await self._call(
+        await self._call_with_results(
             "_end_1", "$1, $2::uuid, $3, $4::json, $5::integer, $6, $7::json",
             (
                 claim.id, claim.token, action.status.value, action.result,
@@ -272,7 +290,8 @@ class Store:
     async def _write(
         self, name: str, claim: Claim, scopes: Scopes, arguments: str, values: Iterable[str | None]
     ) -> Result:
-        return await self._call(
+        call = self._call_with_results if name in _TAKE_RESULTS else self._call
+        return await call(
             name,
             f"$1, $2::uuid, $3::integer[], $4::text[], $5::bigint[], {arguments}",
             (claim.id, claim.token, *frames_literals(scopes), *values),

@@ -105,10 +105,11 @@ def test_an_answer_that_the_databases_encoding_lacks(database: Database, web: We
                 _, beside = result(client, f"('SELECT 1' & df.http('{url}'))")
                 caught = f"df.catch(df.http('{url}&status=500'), 'SELECT ''$error.message'' m')"
                 failed = result(client, caught)
+                broke = result(client, f"df.loop(df.http('{url}') |=> 'x' ~> df.break('$x.body'))")
             assert not serve.events("instance.interrupted")
         superuser.execute(f"DROP DATABASE {other} WITH (FORCE)".encode())
     assert (got["body"], got["encoding"]) == ("é€", "text")
-    assert beside["body"] == "é€"
+    assert beside["body"] == broke == "é€"
     assert failed["rows"] == [{"m": "HTTP status 500"}]
 
 
