@@ -54,6 +54,24 @@ def test_a_step_that_always_ends_its_own_session_is_set_aside_and_can_be_resumed
         assert ended(session, suicidal).value == 7
 
 
+def test_what_the_database_will_never_take_is_set_aside_and_not_sent_for_ever(rig: Rig) -> None:
+    with rig.serve.connect() as session:
+        session.execute(
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+            " RAISE EXCEPTION 'never this' USING ERRCODE = '22000'; END $$;"
+            "CREATE TRIGGER refuse BEFORE UPDATE ON df._checkpoints FOR EACH ROW"
+            " WHEN (NEW.kind = 'LOOP') EXECUTE FUNCTION refuse()"
+        )
+        row = session.execute("SELECT df.start(df.loop('SELECT 1', 'SELECT false'))").fetchone()
+        assert row is not None
+        reason = wait_until(lambda: _paused(session, row[0]), "it is set aside", 30)
+        assert reason is not None
+        assert reason.startswith("set aside: never this")
+        session.execute("DROP TRIGGER refuse ON df._checkpoints")
+        session.execute("SELECT df.resume(%s)", [row[0]])
+        assert ended(session, row[0]).status == "completed"
+
+
 def test_what_kills_its_worker_is_set_aside_and_what_was_held_with_it_is_not(rig: Rig) -> None:
     rig.always("fail.before", faults.kill)
     with rig.serve.connect() as session:
