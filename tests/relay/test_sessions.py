@@ -6,8 +6,10 @@ import hashlib
 import os
 import subprocess
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from statistics import median
 
 import psycopg
 import pytest
@@ -139,6 +141,19 @@ def test_a_burst_of_connections(proxy: Proxy, database: Database) -> None:
     with ThreadPoolExecutor(100) as executor:
         assert sorted(executor.map(ask, range(200))) == list(range(200))
     wait_until(lambda: proxy.descriptors() <= before, "the descriptors are closed")
+
+
+def test_connections_one_after_the_other_wait_for_nobody(proxy: Proxy, database: Database) -> None:
+    """The pump lingers for 50 ms when a session has ended; a login must not wait for that."""
+    role = database.add_role(login="by_trust")
+    taken = []
+    for _ in range(40):
+        began = time.monotonic()
+        with log_in(proxy.dial(), role.name, database.name) as peer:
+            peer.send(Query(b"SELECT 1").encode())
+            peer.until_ready()
+        taken.append(time.monotonic() - began)
+    assert median(taken) < 0.04
 
 
 def test_one_byte_at_a_time(proxy: Proxy, database: Database) -> None:
