@@ -26,6 +26,7 @@ from tests.waiting import wait_until
 
 GOOD = "good"
 _PATIENCE = 0.02  # seconds that a hostile peer waits for the other side
+_LOGIN = 5  # seconds that the proxy gives one, also the bystander's on a busy machine
 _ANSWER = encode_message(ord("C"), b"SELECT 1\0") + ready()
 _MOST_MEMORY = 64 * 1024 * 1024  # more than at the beginning
 
@@ -87,7 +88,9 @@ def _converse(sock: socket.socket, random: Hostile) -> None:
 def attacked(folder: Path, seed: int) -> Iterator[Attack]:
     """A proxy in front of the hostile server; it has to end well, too."""
     with hostile_server(seed) as upstream:
-        settings = Settings(upstream=upstream, runtime_dir=folder, auth_timeout=2, drain_timeout=1)
+        settings = Settings(
+            upstream=upstream, runtime_dir=folder, auth_timeout=_LOGIN, drain_timeout=1
+        )
         proxy = Proxy(settings, "127.0.0.1", 0)
         try:
             yield Attack(proxy, seed)
@@ -133,6 +136,7 @@ class Attack:
         wait_until(
             lambda: self.proxy.descriptors() <= self._descriptors + 2,  # of its own upstream
             "the descriptors are closed",
+            timeout=4 * _LOGIN,
         )
         grown = self.proxy.memory() - self._memory
         assert grown < _MOST_MEMORY, f"the proxy has {grown >> 20} MB more than before"
