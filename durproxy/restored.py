@@ -1,6 +1,6 @@
 """Whether the database is a restored copy, in which engines hold back until somebody acknowledges.
 
-The home schema judges (migration 0026 says by what); what is known only here is at which address
+The home schema judges (its migration about copies says by what); what is known only here is at which address
 the server is, as the settings have it.
 """
 
