@@ -219,9 +219,7 @@ class Pump:
             source.link.close("connection broke")
 
     def _give_up(self, link: Link, error: Exception) -> None:
-        log.error(
-            "connection.failed", peer=link.peer, pid=link.pid, user=link.user, exc_info=error
-        )
+        log.error("connection.failed", peer=link.peer, pid=link.pid, user=link.user, exc_info=error)
         link.close("internal error")
 
     def _set_mask(self, descriptor: int, mask: int) -> None:

@@ -126,19 +126,25 @@ def test_a_successor_that_cannot_start_changes_nothing(
     serve_with: ServeWith, home: Database, tmp_path: Path
 ) -> None:
     old = serve_with(listen_socket=tmp_path, web="127.0.0.1:0")
-    settings = {
-        "listen": f"127.0.0.1:{old.port}",
-        "listen_socket": tmp_path,
-        "web": "off",
-        "runtime_dir": home.passfile.parent,
-    }
+
+    def start(upstream: str, *options: str) -> str:
+        done = run_durproxy(
+            "serve",
+            *options,
+            upstream=upstream,
+            listen=f"127.0.0.1:{old.port}",
+            listen_socket=tmp_path,
+            web="off",
+            runtime_dir=home.passfile.parent,
+        )
+        assert done.returncode == 2
+        return done.stderr
+
     wrong = home.dsn.replace(home.owner.password, "wrong")
-    done = run_durproxy("serve", "--takeover", upstream=wrong, **settings)
-    assert done.returncode == 2
-    assert '"event": "serve.taking_over"' in done.stderr
-    alone = run_durproxy("serve", upstream=home.dsn, **settings)
-    assert "address already in use" in alone.stderr
-    assert "--takeover" in alone.stderr
+    assert '"event": "serve.taking_over"' in start(wrong, "--takeover")
+    alone = start(home.dsn)
+    assert "address already in use" in alone
+    assert "--takeover" in alone
     with (
         old.connect() as client,
         psycopg.connect(old.dsn.replace("host=127.0.0.1", f"host={tmp_path}")),
