@@ -1,7 +1,7 @@
 """Whether the database is a restored copy, in which engines hold back until somebody acknowledges.
 
-The home schema judges (its migration about copies says by what); what is known only here is at which address
-the server is, as the settings have it.
+The home schema judges (its migration about copies says by what); what is known only here is at
+which address the server is, as the settings have it.
 """
 
 from __future__ import annotations
