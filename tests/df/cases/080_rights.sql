@@ -111,7 +111,7 @@ SELECT count(*) FROM df._instances;
 UPDATE df._own SET status = 'completed';
 --! 42501: permission denied for view _own
 DELETE FROM df.instances;
---! 42501: permission denied for view instances
+--! 55000: cannot delete from view "_shown"
 INSERT INTO df._vars (name, value) VALUES ('a', 'b');
 --! 42501: permission denied for table _vars
 INSERT INTO df._commands (verb, name, who) VALUES ('clearvars', 'x', 1);
