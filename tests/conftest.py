@@ -1,6 +1,11 @@
 """Fixtures for every test: databases on real clusters, and durproxy as a real process."""
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# how quickly examples are made tells of the machine's load
+settings.register_profile("tests", suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tests")
 
 pytest_plugins = ["tests.fix_postgres", "tests.fix_serve", "tests.fix_http"]
 
