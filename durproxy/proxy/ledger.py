@@ -18,11 +18,16 @@ A Query or FunctionCall in the middle of a group is such a case: whether the ser
 depends on what stands before it in the group. So the text of a group that is cut by the end of a
 packet is kept (``opened``) until its Sync, as long as it is short and no reply has come that may be
 one to it; should a call follow, the group is tracked.
+
+A client may send the data of several COPYs before the server begins the first. So the place of each
+end of data among the units is kept (``data_sent``) until the server begins that COPY, or has
+answered what it may belong to and so ignored it.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from typing import NamedTuple
 
 from durproxy.proxy.tracking import Tracking, Unit
 from durproxy.rewrite.plan import Plan
@@ -32,6 +37,14 @@ from durproxy.wire.frontend import COPY_DONE, COPY_FAIL, SYNC, Execute, Query
 
 _COPY_ENDS = frozenset((COPY_DONE, COPY_FAIL))
 _LONGEST_OPENED = 16 * 1024  # bytes of an open group that are kept
+_MOST_DATA_ENDS = 100  # that are kept; without the oldest an answer too few may be expected
+
+
+class DataEnd(NamedTuple):
+    """The end of a COPY's data, which was sent before the server said that it copies."""
+
+    place: int  # so many units were sent before it
+    in_group: bool  # it may belong to the group that was open; otherwise to the last unit
 
 
 class Ledger:
@@ -41,7 +54,6 @@ class Ledger:
         "attentive",
         "copying_in",
         "data_sent",
-        "data_synced",
         "expected",
         "had_copy",
         "mid_group",
@@ -50,6 +62,7 @@ class Ledger:
         "skipping",
         "status",
         "tracking",
+        "units_sent",
     )
 
     def __init__(self) -> None:
@@ -60,9 +73,9 @@ class Ledger:
         self.skipping = False  # … one of which has failed
         self.simple = True  # a Sync is just counted: no tracking, no COPY
         self.copying_in = False
-        self.data_sent = False  # of a COPY, all of it, before the server said that it copies …
-        self.data_synced = False  # … and a Sync before the data
-        self.had_copy = False  # since the last time that nothing was outstanding
+        self.data_sent: tuple[DataEnd, ...] = ()  # what may still be asked for
+        self.units_sent = 0  # counted only while there is such data
+        self.had_copy = False  # since the last time that nothing was outstanding; data may follow
         self.attentive = False  # something depends on the next ReadyForQuery
         self.tracking: Tracking | None = None  # from the first df statement on
 
@@ -81,15 +94,20 @@ class Ledger:
         """
         if kind in _COPY_ENDS:
             executed = group is not None and _has_execute(group)
-            self.data_sent = not self.copying_in
-            self.data_synced = group is not None and not executed
-            self.copy_in_ended()
+            if self.copying_in:
+                self.copy_in_ended()
+            elif not self.skipping:
+                if executed:  # should the COPY fail later, the server will skip what follows
+                    self.track(group)
+                end = DataEnd(self.units_sent, group is None or executed)
+                self.data_sent = (*self.data_sent, end)[-_MOST_DATA_ENDS:]
+                self._forget_data()
             return not executed
         if kind != SYNC:
             self.call_sent(kind, None, group)
         elif not self.copying_in:
             self.skipping = False
-            self.expected.append(SYNC if self.tracking is None else self.tracking.synced())
+            self._expect(SYNC if self.tracking is None else self.tracking.synced())
         return True
 
     def call_sent(self, kind: int, plan: Plan | None, group: memoryview | None) -> None:
@@ -99,7 +117,13 @@ class Ledger:
         if group:  # should a message in it fail, the server will skip this one
             self.track(group)
         unit = kind if self.tracking is None else self.tracking.called(kind, plan)
+        self._expect(unit)
+
+    def _expect(self, unit: int | Unit) -> None:
         self.expected.append(unit)
+        if self.data_sent:
+            self.units_sent += 1
+            self._forget_data()
 
     def passed_unread(self, kind: int) -> None:
         """A message too long to look at."""
@@ -162,20 +186,37 @@ class Ledger:
         So it is for a COPY that was started by Execute; a Query is answered as ever. Of a client
         that does not wait before it sends the data, the end of the data may be under way already.
         """
-        self.had_copy = self.attentive = True
+        self.attentive = True
+        self._forget_data()
+        self.copying_in = not self.data_sent
+        self.had_copy |= self.copying_in
+        ignored = len(self.expected)
         if self.data_sent:
-            if self.data_synced and self.expected and _is_sync(self.expected[0]):
-                self.expected.popleft()
-            self.data_sent = False
-            return
-        self.copying_in = True
-        self.simple = False
-        while self.expected and _is_sync(self.expected[0]):
+            ignored = self.data_sent[0].place - self._units_answered
+            self.data_sent = self.data_sent[1:]
+        while ignored > 0 and self.expected and _is_sync(self.expected[0]):
             self.expected.popleft()
+            ignored -= 1
+        self._simplify()
 
     def copy_in_ended(self) -> None:
         self.copying_in = False
-        self.simple = self.tracking is None
+        self._simplify()
+
+    @property
+    def _units_answered(self) -> int:
+        """As they are counted in ``units_sent``."""
+        return self.units_sent - len(self.expected)
+
+    def _forget_data(self) -> None:
+        """Forget what the server has ignored: that for which it was sent is answered."""
+        answered = self._units_answered
+        while self.data_sent and self.data_sent[0].place + self.data_sent[0].in_group <= answered:
+            self.data_sent = self.data_sent[1:]
+        self._simplify()
+
+    def _simplify(self) -> None:
+        self.simple = self.tracking is None and not self.copying_in and not self.data_sent
 
     def forget_copy(self) -> None:
         """Nothing is outstanding: data that came after an error belongs to no group."""

@@ -11,7 +11,7 @@ import socket
 from time import monotonic
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from durproxy.wire.backend import IDLE
@@ -79,6 +79,14 @@ messages = st.one_of(
     copies,
     st.sampled_from([_SYNC, _SYNC, _FLUSH]),
 )
+# The data of both copies is under way before the server begins the first.
+_TWO_COPIES = [
+    Query(_COPY).encode() + _DONE + Parse(b"s", b"BEGIN", NO_PARAMETER_TYPES).encode(),
+    _EXECUTED_COPY + _DONE,
+    _SYNC + Query(b"SELECT df.seq('a' ~> 'b', 'c')").encode(),
+    Parse(b"s", b"SELECT 1", NO_PARAMETER_TYPES).encode() + Query(b"SELECT 1/0").encode(),
+]
+
 packets = st.lists(st.lists(messages, min_size=1, max_size=4).map(b"".join), max_size=6)
 
 
@@ -134,6 +142,7 @@ def _move(source: socket.socket, sink: socket.socket) -> None:
 @settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
+@example(packets=_TWO_COPIES, waits=[0, 0, 5, 0])
 @given(packets=packets, waits=st.lists(st.integers(0, 2), min_size=6, max_size=6))
 def test_nothing_is_outstanding_exactly_when_the_server_waits(
     home: Database, role: Role, packets: list[bytes], waits: list[int]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from durproxy.proxy.ledger import Ledger
-from durproxy.proxy.tracking import Tracking
+from durproxy.proxy.tracking import Tracking, Unit
 from durproxy.rewrite.plan import Plan
 from durproxy.wire.backend import BIND_COMPLETE, COMMAND_COMPLETE, PARSE_COMPLETE
 from durproxy.wire.framing import encode_message
@@ -28,6 +28,10 @@ GROUP = (
     + Bind(b"", b"", (), (), ()).encode()
     + Execute(b"", 0).encode()
 )
+
+
+def kinds(ledger: Ledger) -> list[int]:
+    return [unit.kind if isinstance(unit, Unit) else unit for unit in ledger.expected]
 
 
 def answered(ledger: Ledger) -> None:
@@ -128,8 +132,88 @@ def test_data_of_a_copy_that_is_sent_without_waiting_ends_it(synced: bool) -> No
     ledger.unit_sent(SYNC, memoryview(b""))
     ledger.call_sent(Query.kind, None, memoryview(b""))
     ledger.copy_in_started()
-    assert list(ledger.expected) == [SYNC, Query.kind]
+    assert kinds(ledger) == [SYNC, Query.kind]
     assert not ledger.copying_in
+
+
+def test_data_of_two_copies_can_be_sent_before_the_server_begins_either() -> None:
+    ledger = Ledger()
+    ledger.call_sent(Query.kind, None, memoryview(b""))
+    ledger.unit_sent(COPY_DONE, memoryview(b""))
+    ledger.unit_sent(COPY_DONE, memoryview(GROUP))
+    ledger.copy_in_started()
+    answered(ledger)
+    ledger.copy_in_started()
+    assert not ledger.copying_in
+    ledger.unit_sent(SYNC, memoryview(GROUP))
+    assert kinds(ledger) == [SYNC]
+
+
+def test_a_call_behind_a_copy_of_its_group_is_not_answered_if_the_copy_fails() -> None:
+    ledger = Ledger()
+    ledger.unit_sent(COPY_DONE, memoryview(GROUP))
+    for kind in (PARSE_COMPLETE, BIND_COMPLETE):
+        unit = ledger.unit_in_doubt()
+        assert unit is not None
+        assert ledger.tracking is not None
+        ledger.tracking.replied(unit, kind)
+    ledger.copy_in_started()
+    ledger.heard()
+    ledger.call_sent(Query.kind, None, None)
+    ledger.unit_sent(SYNC, None)
+    ledger.error_received()
+    assert kinds(ledger) == [SYNC]
+
+
+def test_a_group_behind_the_data_of_a_copy_stays_open() -> None:
+    ledger = Ledger()
+    ledger.call_sent(Query.kind, None, memoryview(b""))
+    ledger.unit_sent(COPY_DONE, memoryview(b""))
+    ledger.mid_group = True  # another message has passed
+    ledger.copy_in_started()
+    answered(ledger)
+    ledger.forget_copy()
+    assert ledger.mid_group
+
+
+def test_of_two_copies_the_syncs_that_are_ignored_are_those_before_their_data() -> None:
+    ledger = Ledger()
+    ledger.unit_sent(COPY_DONE, memoryview(GROUP))
+    ledger.unit_sent(SYNC, memoryview(GROUP))
+    ledger.unit_sent(SYNC, memoryview(GROUP))
+    ledger.unit_sent(COPY_DONE, memoryview(b""))
+    ledger.unit_sent(SYNC, memoryview(b""))
+    ledger.copy_in_started()
+    assert len(ledger.expected) == 3
+    answered(ledger)
+    ledger.copy_in_started()
+    assert len(ledger.expected) == 1
+
+
+def test_data_of_a_copy_that_failed_is_not_taken_for_that_of_the_next() -> None:
+    ledger = Ledger()
+    ledger.call_sent(Query.kind, None, memoryview(b""))
+    ledger.unit_sent(COPY_DONE, memoryview(b""))
+    ledger.error_received()
+    answered(ledger)
+    ledger.unit_sent(SYNC, memoryview(GROUP))
+    ledger.copy_in_started()
+    assert ledger.copying_in
+    assert not ledger.expected
+
+
+def test_data_without_a_copy_is_not_kept() -> None:
+    ledger = Ledger()
+    ledger.unit_sent(COPY_DONE, memoryview(b""))
+    assert not ledger.data_sent
+    ledger.call_sent(Query.kind, None, memoryview(b""))
+    for _ in range(1_000):
+        ledger.unit_sent(COPY_DONE, memoryview(b""))
+    assert len(ledger.data_sent) == 100
+    answered(ledger)
+    ledger.unit_sent(SYNC, memoryview(b""))
+    assert not ledger.data_sent
+    assert ledger.simple
 
 
 def parse(tracking: Tracking, name: bytes, plan: Plan) -> None:
