@@ -235,6 +235,20 @@ def _bindirs() -> dict[str, Path]:
 BINDIRS = _bindirs()
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what has been tried on the first Postgres and would do the same on another."""
+    again = {item for item in items if _is_same_again(item)}
+    config.hook.pytest_deselected(items=list(again))
+    items[:] = [item for item in items if item not in again]
+
+
+def _is_same_again(item: pytest.Item) -> bool:
+    if item.get_closest_marker("one_postgres") is None or not hasattr(item, "callspec"):
+        return False
+    first = next(iter(BINDIRS))
+    return bool(item.callspec.params.get("postgres", first) != first)
+
+
 @pytest.fixture(scope="session")
 def clusters() -> Iterator[Clusters]:
     clusters = Clusters()

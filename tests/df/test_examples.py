@@ -18,6 +18,8 @@ from tests.df.script import Session, transcript
 from tests.df.test_cases import difference
 from tests.fix_serve import Serve, ServeWith
 
+pytestmark = pytest.mark.one_postgres
+
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.sql"))
 RECORDING = "DURPROXY_RECORD_CASES" in os.environ
 CALLS: Counter[str] = Counter()

@@ -105,9 +105,9 @@ def test_a_cancel_that_meets_the_end_finds_all_or_nothing(serve_with: ServeWith)
     serve = serve_with(engines=2)
     with serve.connect() as session:
         session.execute("CREATE TABLE effects (instance text)")
-        step = "INSERT INTO effects SELECT '{sys_instance_id}' FROM pg_sleep(0.005)"
+        step = "INSERT INTO effects SELECT '{sys_instance_id}' FROM pg_sleep(0.02)"
         rows = session.execute(
-            "SELECT df.start(%s::text) FROM generate_series(1, 150)", [step]
+            "SELECT df.start(%s::text) FROM generate_series(1, 400)", [step]
         ).fetchall()
         instances = [instance for (instance,) in rows]
         cancellers = [

@@ -129,6 +129,17 @@ class Session(Ends):
         return kinds
 
 
+def _has_query_in_group(packets: list[bytes]) -> bool:
+    reader, in_group = MessageReader(1 << 20), False
+    reader.feed(b"".join(packets))
+    while (message := reader.maybe_read()) is not None:
+        kind = chr(message[0])
+        if kind == "Q" and in_group:
+            return True
+        in_group = kind in "PBDECH" or (in_group and kind != "S")
+    return False
+
+
 def _move(source: socket.socket, sink: socket.socket) -> None:
     try:
         data = source.recv(1 << 16)
@@ -164,5 +175,6 @@ def test_nothing_is_outstanding_exactly_when_the_server_waits(
             seen += session.exchange()
             done = "marker" in seen and seen[-1] == "Z"
             assert done or session.link.expected, "an answer comes that is not expected"
-        assert session.link.quiet
-        assert not session.link.mid_group
+        if not _has_query_in_group(packets):  # after one a session may count as busy: see Ledger
+            assert session.link.quiet
+            assert not session.link.mid_group

@@ -12,6 +12,8 @@ from tests.clock import travel
 from tests.fix_serve import Serve, ServeWith
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.one_postgres
+
 
 @pytest.fixture
 def serve(serve_with: ServeWith) -> Serve:

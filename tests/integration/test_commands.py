@@ -17,6 +17,8 @@ from tests.fix_postgres import Database
 from tests.fix_serve import ENVIRONMENT, Visitor, environment_of, run_durproxy
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.one_postgres
+
 TWO_STEPS = "SELECT df.start('SELECT 1 AS a' |=> 'x' ~> 'SELECT $x.a + 1 AS b', 'first')"
 # where the version of the server makes no difference
 once = pytest.mark.parametrize("postgres", ["pg18"], indirect=True)

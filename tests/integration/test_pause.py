@@ -12,6 +12,8 @@ from tests.fix_serve import Serve, ServeWith
 from tests.store.asking import rows, value
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.one_postgres
+
 TABLES = """
 CREATE TABLE done (instance text, what text, began timestamptz DEFAULT now());
 CREATE TABLE gate (n int PRIMARY KEY);

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import psycopg
+import pytest
 
 from tests.fix_serve import ServeWith
 from tests.waiting import wait_until
+
+pytestmark = pytest.mark.one_postgres
 
 
 def labels(client: psycopg.Connection) -> list[str]:

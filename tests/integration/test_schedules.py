@@ -14,6 +14,8 @@ from tests.fix_serve import Serve, ServeWith
 from tests.store.asking import rows, value
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.one_postgres
+
 NEXT = "SELECT next_at FROM df.schedules WHERE name = %s AND next_at > %s"
 STARTED = "SELECT count(*) FROM df.instances WHERE label = %s"
 ENDED = STARTED + " AND status = 'completed'"

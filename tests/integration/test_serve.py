@@ -19,6 +19,8 @@ from tests.fix_postgres import Database
 from tests.fix_serve import Serve, ServeWith, run_durproxy
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.one_postgres
+
 
 def is_alive(pid: int) -> bool:
     try:

@@ -14,6 +14,8 @@ from tests.fix_postgres import Database
 from tests.fix_serve import ServeWith, run_durproxy
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.one_postgres
+
 
 class Caller(threading.Thread):
     """Connects, asks and leaves, again and again."""

@@ -17,6 +17,8 @@ from tests.fix_serve import ServeWith
 from tests.store.asking import value
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.one_postgres
+
 TRACE, CLIENT = "5bd66ef5095369c7b0d1f8f4bd33716a", "c532cb4098ac3dd2"
 COMMENT = f"/*framework='x',traceparent='00-{TRACE}-{CLIENT}-01'*/"
 

@@ -12,6 +12,8 @@ import durproxy
 from tests.fix_postgres import Database
 from tests.fix_serve import ENVIRONMENT
 
+pytestmark = pytest.mark.one_postgres
+
 REPOSITORY = Path(__file__).parents[2]
 
 

@@ -23,6 +23,8 @@ from tests.relay.conftest import Proxy, StartProxy
 from tests.relay.peers import RawPeer
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.one_postgres
+
 MEGABYTE = 1024 * 1024
 CONNECT_LIMIT = 60.0  # seconds for all connections of a burst
 

@@ -16,6 +16,8 @@ from tests.fix_postgres import Database, Role
 from tests.fix_serve import Serve, ServeWith
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.one_postgres
+
 
 @pytest.fixture
 def administrator(home: Database) -> Role:

@@ -15,6 +15,8 @@ from tests.relay.certificates import write_authority, write_certificate
 from tests.relay.conftest import StartProxy
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.one_postgres
+
 
 def test_too_many_connections_of_a_role_are_refused(
     start_proxy: StartProxy, database: Database

@@ -19,6 +19,8 @@ from durproxy.web.queue import Queue
 from tests.fix_serve import Serve, ServeWith
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.one_postgres
+
 DOCUMENT = Path("docs/metrics.md").read_text()
 PROCESS = {"engine", "proxy"}
 Samples = dict[str, dict[frozenset[tuple[str, str]], float]]

@@ -17,6 +17,8 @@ from tests.fix_postgres import Database
 from tests.fix_serve import Serve, ServeWith
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.one_postgres
+
 
 @pytest.fixture
 def web_port() -> int:
