@@ -150,6 +150,7 @@ def _move(source: socket.socket, sink: socket.socket) -> None:
     sink.setblocking(False)
 
 
+@pytest.mark.soak
 @settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
