@@ -102,7 +102,8 @@ def sleepers(ground: Ground, bindir: Path, scale: float) -> dict[str, float]:
     """W4: an engine's memory beside so many sleepers, then ten thousand that wake at once."""
     found = {}
     with ours(ground, bindir) as server, _session(server.direct_dsn) as owner:
-        owner.execute("ALTER TABLE df._instances DISABLE TRIGGER USER")
+        for trigger in ("check_instance", "wake_engine"):
+            owner.execute(f"ALTER TABLE df._instances DISABLE TRIGGER {trigger}")
         here = 0
         for number in _SLEEPERS:
             wanted = int(number * scale)
@@ -131,14 +132,17 @@ _COMPLETED = "SELECT count(*) FROM df._instances WHERE status = 'completed'"
 # as an engine leaves them when they begin to sleep
 _ASLEEP = """
     WITH asleep AS (
-        INSERT INTO df._instances (graph, status, submitted_by, started_at, ready_at)
-        SELECT json_build_object(
+        INSERT INTO df._instances (seq, id, lane, graph, status, submitted_by, started_at, ready_at)
+        OVERRIDING SYSTEM VALUE
+        SELECT seq, lpad(to_hex(seq), 8, '0'), hashtext(current_database() || '/') & 63,
+            json_build_object(
                 'node_type', 'THEN',
                 'left_node', json_build_object('node_type', 'SLEEP', 'query', '3600'),
                 'right_node', json_build_object(
                     'node_type', 'SQL', 'query', %(update)s || k %% 100000 + 1)),
             'running', %(user)s::regrole, now(), now() + %(due)s::interval
-        FROM generate_series(1, %(count)s::int) AS k
+        FROM (SELECT k, nextval(pg_get_serial_sequence('df._instances', 'seq')) AS seq
+              FROM generate_series(1, %(count)s::int) AS k) AS made
         RETURNING id, ready_at)
     INSERT INTO df._checkpoints (instance_id, node, status, last, kind, due)
     SELECT id, 2, 'o', 2, 'SLEEP', ready_at FROM asleep"""
