@@ -21,12 +21,14 @@ from pydantic import (
     model_validator,
 )
 
+from durproxy.engine.hosts import plain_host
+
 _HOST = re.compile(r"\*|(?:\*\.)?[a-z0-9_-]+(?:\.[a-z0-9_-]+)*|[0-9a-f:.]*:[0-9a-f:.]*")
 
 
 def _host_pattern(text: str) -> str:
     """A name, `*.name` for all names below it, `*` for any, or an address as URLs write it."""
-    pattern = text.lower().rstrip(".").removeprefix("[").removesuffix("]")
+    pattern = plain_host(text)
     if not _HOST.fullmatch(pattern):
         raise ValueError(
             f'"{text}" is not a host: it must be a name in ASCII, "*.name", "*" or an address'

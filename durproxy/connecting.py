@@ -26,7 +26,7 @@ _NOT_A_NUMBER = re.compile(r"invalid (integer value|port number)")  # libpq's, o
 def connect(upstream: str) -> psycopg.Connection:
     """A connection to the user's Postgres, or the error that says what is wrong with it."""
     try:
-        return passwords.logged_in(_open, _with_defaults(upstream), psycopg.OperationalError)
+        return passwords.connect(_with_defaults(upstream))
     except psycopg.ProgrammingError as error:  # psycopg reads some of it itself
         raise ConfigurationError(
             f"invalid value for option --upstream: {str(error).strip()}"
@@ -49,10 +49,6 @@ def connect(upstream: str) -> psycopg.Connection:
             "could not connect to the upstream of option --upstream",
             detail=reason,
         ) from None
-
-
-def _open(conninfo: str) -> psycopg.Connection:
-    return psycopg.connect(conninfo, autocommit=True)
 
 
 def _with_defaults(upstream: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import psycopg
+from psycopg import pq
 from psycopg.conninfo import conninfo_to_dict
 
 # what libpq reads as a number only when it connects, and some of it not even then
@@ -18,6 +19,15 @@ _FILES = frozenset((
     "passfile", "service", "servicefile", "sslcert", "sslkey", "sslrootcert", "sslcrl", "sslcrldir",
     "sslkeylogfile",
 ))  # fmt: skip
+
+
+def libpq_defaults() -> dict[str, str]:
+    """What holds where a DSN says nothing: libpq's own defaults and the environment's."""
+    return {
+        option.keyword.decode(): option.val.decode()
+        for option in pq.Conninfo.get_defaults()
+        if option.val is not None
+    }
 
 
 def checked_conninfo(text: str) -> str:

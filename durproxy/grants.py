@@ -11,6 +11,7 @@ import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from durproxy.engine.core.references import quote_name
 from durproxy.errors import ConfigurationError
 from durproxy.providers import MANNERS, Provider
 
@@ -51,7 +52,7 @@ class Statement:
 
 def admin_part(plan: Plan) -> Iterator[Statement]:
     """What the administrator runs, once, before ``durproxy init``."""
-    database, owner = _name(plan.database), _name(plan.migrate_role)
+    database, owner = quote_name(plan.database), quote_name(plan.migrate_role)
     yield Statement(
         "Owns the schema df, and does nothing else all day: only durproxy init logs in as it.",
         _create(plan.migrate_role),
@@ -63,7 +64,7 @@ def admin_part(plan: Plan) -> Iterator[Statement]:
         f"GRANT CONNECT, CREATE ON DATABASE {database} TO {owner};",
     )
     if not plan.is_one_role:
-        run = _name(plan.run_role)
+        run = quote_name(plan.run_role)
         yield Statement(
             "Everybody may connect unless that was revoked: then these may.",
             f"GRANT CONNECT ON DATABASE {database} TO {run};",
@@ -76,7 +77,7 @@ def admin_part(plan: Plan) -> Iterator[Statement]:
     for user in plan.users:
         yield Statement(
             f'Steps of "{user}" run on connections of their own; the role exists, and has LOGIN.',
-            f"GRANT CONNECT ON DATABASE {database} TO {_name(user)};",
+            f"GRANT CONNECT ON DATABASE {database} TO {quote_name(user)};",
         )
 
 
@@ -151,12 +152,8 @@ def _create(role: str) -> str:
     return (
         f"DO {tag} BEGIN\n"
         f"    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = {_text(role)}) THEN\n"
-        f"        CREATE ROLE {_name(role)} LOGIN;\n    END IF;\nEND {tag};"
+        f"        CREATE ROLE {quote_name(role)} LOGIN;\n    END IF;\nEND {tag};"
     )
-
-
-def _name(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
 
 
 def _text(text: str) -> str:

@@ -12,14 +12,15 @@ import os
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
-from psycopg import pq
+import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from durproxy.errors import DurproxyError, UpstreamUnreachable
+from durproxy.conninfo import libpq_defaults
+from durproxy.errors import UpstreamUnreachable
 
 if TYPE_CHECKING:  # commands that only look read no settings
     from durproxy.config import Settings
@@ -29,8 +30,6 @@ _LONGEST = 64 * 1024  # bytes; tokens have a few thousand
 _SHOWN = 300  # characters of what a command complains of
 # what libpq connects to when a DSN does not say
 _DEFAULTS = {"host": "localhost", "port": "5432"}
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +43,7 @@ class Login:
 
     @classmethod
     def of(cls, conninfo: str) -> Login:
-        given = dict(_DEFAULTS)
-        for option in pq.Conninfo.get_defaults():
-            if option.val is not None:
-                given[option.keyword.decode()] = option.val.decode()
+        given = _DEFAULTS | libpq_defaults()
         given |= {name: str(value) for name, value in conninfo_to_dict(conninfo).items() if value}
         role = given.get("user", "")
         host = given.get("host") or given.get("hostaddr") or "localhost"
@@ -165,13 +161,11 @@ def was_refused(conninfo: str) -> bool:
     return _command is not None and is_asked_for(conninfo) and _command.forget(Login.of(conninfo))
 
 
-def logged_in(connect: Callable[[str], T], conninfo: str, failures: type[Exception]) -> T:
-    """What `connect` makes of the conninfo with its password; blocks."""
+def connect(conninfo: str) -> psycopg.Connection:
+    """A connection in autocommit, by the command's password where it gives one; blocks."""
     try:
-        return connect(with_password(conninfo))
-    except DurproxyError:
-        raise
-    except failures:
+        return psycopg.connect(with_password(conninfo), autocommit=True)
+    except psycopg.OperationalError:
         if not was_refused(conninfo):
             raise
-        return connect(with_password(conninfo))
+        return psycopg.connect(with_password(conninfo), autocommit=True)

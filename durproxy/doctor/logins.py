@@ -13,6 +13,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from durproxy import passwords
 from durproxy.config import Settings
 from durproxy.doctor.findings import Finding, error, notice
+from durproxy.engine.core.references import quote_name
 from durproxy.engine.pools import RolePools, passfile_place
 from durproxy.errors import DurproxyError
 
@@ -71,9 +72,9 @@ def _try(pools: RolePools, role: str) -> tuple[str, str] | None:
     """Why it does not work, and what to do."""
     try:
         conninfo = make_conninfo(pools.conninfo(role), connect_timeout=_PATIENCE)
-        with passwords.logged_in(_open, conninfo, psycopg.OperationalError) as step:
+        with passwords.connect(conninfo) as step:
             if pools.assumes:
-                step.execute(b"SET ROLE " + _quoted(role).encode())
+                step.execute(f"SET ROLE {quote_name(role)}".encode())
     except (DurproxyError, psycopg.Error, ValueError) as problem:
         reason = " ".join(str(problem).split())
         if _NO_PASSWORD not in reason:
@@ -85,14 +86,6 @@ def _try(pools: RolePools, role: str) -> tuple[str, str] | None:
     return None
 
 
-def _open(conninfo: str) -> psycopg.Connection:
-    return psycopg.connect(conninfo, autocommit=True)
-
-
 def _escaped(name: str) -> str:
     """As a passfile has it."""
     return name.replace("\\", "\\\\").replace(":", "\\:")
-
-
-def _quoted(role: str) -> str:
-    return '"' + role.replace('"', '""') + '"'

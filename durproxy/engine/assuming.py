@@ -17,13 +17,15 @@ from durproxy.rewrite.switching import switch_in
 
 
 async def assume(connection: Connection, role: str) -> None:
-    """Forget the session, and be that role in it. Raises UpstreamUnreachable."""
+    """Forget the session, and be that role in it.
+
+    Raises UpstreamUnreachable: the session is nobody's then, and to be closed.
+    """
     try:
         if connection.assumes is not None:
             await connection.forget()
         await connection.script(f"SET ROLE {quote_name(role)}")
     except ServerError as error:
-        connection.close()
         raise UpstreamUnreachable(f'cannot become role "{role}": {error.message}') from None
     connection.assumes = role
 
@@ -37,8 +39,10 @@ def refuse_switches(claim: Claim, graph: Graph) -> None:
             hint='step_identity is "set_role" in the settings of this engine.',
         )
     for node in graph.nodes():
+        if not node.query:
+            continue
         found = switch_in(substitute_variables(node.query, claim.substitutions))
-        if node.query and found is not None:
+        if found is not None:
             raise LanguageError(
                 f"a step may not change its role: {found}",
                 node=node.number,

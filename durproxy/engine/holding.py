@@ -160,7 +160,9 @@ class Holding:
 
     def _entered(self, claim: Claim, checkpoints: dict[Key, Checkpoint]) -> RunningInstance:
         role, execution = _checked(claim, checkpoints)
-        shapes = self._shapes.setdefault((role, claim.database), self._shapes_of(role))
+        shapes = self._shapes.get((role, claim.database))
+        if shapes is None:
+            shapes = self._shapes[role, claim.database] = self._shapes_of(role)
         if self._roles.assumes:
             refuse_switches(claim, execution.graph)
         pool = self._roles.of(role, claim.database)

@@ -36,6 +36,7 @@ from durproxy.engine.pace import Pace
 from durproxy.engine.pools import Pool
 from durproxy.engine.runs import RunsAhead
 from durproxy.engine.schedule import next_after
+from durproxy.engine.sql_step import step_error
 from durproxy.engine.sql_transaction import run_transaction
 from durproxy.engine.statistics import RETRIES, step_over
 from durproxy.engine.step_text import SeveralStatements, Shapes, StepFailure
@@ -118,7 +119,7 @@ class Performing:
         except ServerError as error:
             if not error.will_come_again:
                 raise
-            failure = StepError(error.message, error.code, error.detail, error.hint, node=node)
+            failure = step_error(error, node, None)
         return await self._fail(action, failure)
 
     async def _next_match(self, action: OpenFrame) -> datetime | None:

@@ -13,11 +13,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import trio
-from psycopg import pq
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from durproxy.config import Settings
-from durproxy.conninfo import filled_step_options
+from durproxy.conninfo import filled_step_options, libpq_defaults
 from durproxy.engine.assuming import assume
 from durproxy.engine.connection import Connection
 from durproxy.engine.logging_in import log_in
@@ -258,12 +257,12 @@ class RolePools:
 
 def _default_user() -> str:
     """Whom libpq logs in as when the DSN names nobody: PGUSER, or the operating system's user."""
-    return _defaults().get("user", "")
+    return libpq_defaults().get("user", "")
 
 
 def passfile_place(conninfo: str) -> tuple[str, str]:
     """Under which name of the server libpq looks for a password, and in what file."""
-    given = _defaults() | conninfo_to_dict(conninfo)
+    given = libpq_defaults() | conninfo_to_dict(conninfo)
     host = str(given.get("host") or given.get("hostaddr") or "localhost")
     if host.startswith(("/", "@")):
         host = "localhost"  # as a passfile names the local socket
@@ -273,11 +272,3 @@ def passfile_place(conninfo: str) -> tuple[str, str]:
 def _looked_for(conninfo: str) -> str:
     place, passfile = passfile_place(conninfo)
     return f' (the engine found none for {place} in its passfile, "{passfile}")'
-
-
-def _defaults() -> dict[str, str]:
-    return {
-        option.keyword.decode(): option.val.decode()
-        for option in pq.Conninfo.get_defaults()
-        if option.val is not None
-    }

@@ -24,13 +24,12 @@ class Redactor:
 
     def __init__(self, secrets: Mapping[str, str]) -> None:
         self._patterns = {
-            f"{{secret:{name}}}": re.compile(_pattern(value), re.DOTALL)
-            for name, value in secrets.items()
+            name: re.compile(_pattern(value), re.DOTALL) for name, value in secrets.items()
         }
 
     def text(self, text: str) -> str:
-        for instead, pattern in self._patterns.items():
-            text = pattern.sub(instead, text)
+        for name, pattern in self._patterns.items():
+            text = pattern.sub(f"{{secret:{name}}}", text)
         return text
 
     def content(self, content: bytes) -> bytes:
@@ -42,11 +41,7 @@ class Redactor:
     def found_in(self, content: bytes) -> list[str]:
         """The names of the secrets that stand in it."""
         text = content.decode("latin-1")
-        return [
-            instead[len("{secret:") : -1]
-            for instead, pattern in self._patterns.items()
-            if pattern.search(text)
-        ]
+        return [name for name, pattern in self._patterns.items() if pattern.search(text)]
 
 
 def _pattern(value: str) -> str:

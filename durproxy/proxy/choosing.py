@@ -8,7 +8,6 @@ the host cannot be reached: after a failover the next client is led to the new p
 
 from __future__ import annotations
 
-import psycopg
 import trio
 from psycopg.conninfo import make_conninfo
 
@@ -42,12 +41,8 @@ class Choosing:
         self._chosen = None
 
     def _ask(self) -> tuple[str, int]:
-        with passwords.logged_in(_open, self._conninfo, psycopg.OperationalError) as connection:
+        with passwords.connect(self._conninfo) as connection:
             return connection.info.host, connection.info.port
-
-
-def _open(conninfo: str) -> psycopg.Connection:
-    return psycopg.connect(conninfo, autocommit=True)
 
 
 def is_wish(attributes: str | None) -> bool:

@@ -92,13 +92,9 @@ class Instances:
 
     def _connected(self) -> psycopg.Connection:
         if self._connection is None or self._connection.closed:
-            self._connection = passwords.logged_in(_open, self._conninfo, psycopg.OperationalError)
+            self._connection = passwords.connect(self._conninfo)
             self.database = self._connection.info.dbname
         return self._connection
-
-
-def _open(conninfo: str) -> psycopg.Connection:
-    return psycopg.connect(conninfo, autocommit=True)
 
 
 def parse_duration(setting: str) -> float:

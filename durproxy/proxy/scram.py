@@ -124,25 +124,16 @@ class ClientSide:
         self._client.set_server_final(server_final)
 
 
-class ClientSideWithKey:
+class ClientSideWithKey(ClientSide):
     """We are the client, and have the secret and the key that it was made of."""
 
     def __init__(
         self, offered: Sequence[str], info: AuthInfo, client_key: bytes, binding: bytes | None
     ) -> None:
-        known = [name for name in offered if name in (PLAIN, BOUND)]
-        channel = None if binding is None else (_BINDING, binding)
-        self._client = ScramClient(known, _USER, _UNUSED, channel_binding=channel)
+        super().__init__(offered, _UNUSED, binding)
         self._info = info
         self._client_key = client_key
         self._proof_of_server = b""
-
-    @property
-    def mechanism(self) -> str:
-        return str(self._client.mechanism_name)
-
-    def first(self) -> str:
-        return str(self._client.get_client_first())
 
     def final(self, server_first: str) -> str:
         client = self._client

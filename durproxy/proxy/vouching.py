@@ -47,7 +47,7 @@ async def vouch(
     login.enter(Event.VOUCHING_STARTED)
     secret = maybe_secret(password)
     binding = _binding(server_certificate)
-    theirs: ClientSide | ClientSideWithKey
+    theirs: ClientSide
     if secret is None:
         info = await trio.to_thread.run_sync(auth_info, login.message.user, password)
         await _meet_client(login, info, our_binding)
@@ -78,7 +78,7 @@ async def _meet_client(login: Login, info: AuthInfo, binding: bytes | None) -> S
     return ours
 
 
-async def _meet_server(login: Login, theirs: ClientSide | ClientSideWithKey) -> None:
+async def _meet_server(login: Login, theirs: ClientSide) -> None:
     try:
         await login.to_server(
             SASLInitialResponse(theirs.mechanism.encode(), theirs.first().encode()).encode()

@@ -15,6 +15,7 @@ from typing import TypeVar
 
 import psycopg
 from psycopg import errors
+from psycopg.conninfo import make_conninfo
 
 from durproxy import __version__, passwords
 from durproxy.errors import ConfigurationError, UpstreamUnreachable
@@ -119,15 +120,11 @@ def uninstall(conninfo: str) -> bool:
 
 def _connect(conninfo: str) -> psycopg.Connection:
     try:
-        connection = passwords.logged_in(_open, conninfo, psycopg.OperationalError)
+        connection = passwords.connect(make_conninfo(conninfo, application_name="durproxy init"))
     except psycopg.OperationalError as error:
         raise UpstreamUnreachable(f"could not connect to the upstream: {error}") from error
     connection.execute(SESSION)
     return connection
-
-
-def _open(conninfo: str) -> psycopg.Connection:
-    return psycopg.connect(conninfo, autocommit=True, application_name="durproxy init")
 
 
 def _refuse_extension(connection: psycopg.Connection) -> None:

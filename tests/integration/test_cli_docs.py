@@ -54,7 +54,7 @@ def test_options_of_the_whole_are_described() -> None:
         assert f"`durproxy {option}`" in DOCS or f"`{option}" in DOCS
 
 
-@pytest.mark.parametrize("postgres", ["pg18"], indirect=True)
+@pytest.mark.one_postgres
 def test_fields_of_json_are_those_that_the_docs_list(visitor: Visitor) -> None:
     done = visitor.psql("SELECT df.start('SELECT 1 AS n')")
     waits = visitor.psql("SELECT df.start(df.wait_for_signal('go'))")

@@ -20,8 +20,6 @@ from tests.waiting import wait_until
 pytestmark = pytest.mark.one_postgres
 
 TWO_STEPS = "SELECT df.start('SELECT 1 AS a' |=> 'x' ~> 'SELECT $x.a + 1 AS b', 'first')"
-# where the version of the server makes no difference
-once = pytest.mark.parametrize("postgres", ["pg18"], indirect=True)
 
 WAITING = "SELECT df.start(df.wait_for_signal('go'), 'waiting')"
 
@@ -239,7 +237,6 @@ def test_history_and_explain_in_json(visitor: Visitor) -> None:
     assert json.loads(ok(visitor, "explain", "SELECT 1", "--json"))["text"] == "SQL: SELECT 1"
 
 
-@once
 def test_cancel_that_still_undoes_is_no_error(visitor: Visitor) -> None:
     saga = "df.compensate('SELECT 1', df.wait_for_signal('undone')) ~> df.sleep(100)"
     instance = visitor.psql(f"SELECT df.start({saga})")
@@ -251,7 +248,6 @@ def test_cancel_that_still_undoes_is_no_error(visitor: Visitor) -> None:
     assert visitor.psql(f"SELECT df.await_instance('{instance}', 20)") == "cancelled"
 
 
-@once
 def test_unknown_id_is_answered_with_the_near_ones(visitor: Visitor) -> None:
     instance = visitor.psql(WAITING)
     dsn = visitor.database.dsn_for(visitor.role)
@@ -265,7 +261,6 @@ def test_unknown_id_is_answered_with_the_near_ones(visitor: Visitor) -> None:
         assert f'Perhaps you mean "{instance}" (waiting, ' in done.stderr
 
 
-@once
 def test_shell_completes_ids_and_signals_and_never_complains(visitor: Visitor) -> None:
     instance = visitor.psql(WAITING)
     hostile = r"""[/b] '"`id`\$(id) ; * x"""
@@ -311,7 +306,6 @@ def test_shell_completes_ids_and_signals_and_never_complains(visitor: Visitor) -
     assert complete(f"durproxy status {instance[:4]}", "host=127.0.0.1 port=1") == ""
 
 
-@once
 def test_who_cannot_be_reached_or_may_not_is_told_apart(home: Database) -> None:
     done = run_durproxy("list", upstream="host=127.0.0.1 port=1")
     assert (done.returncode, done.stdout) == (3, "")
@@ -326,7 +320,6 @@ def test_who_cannot_be_reached_or_may_not_is_told_apart(home: Database) -> None:
     assert (done.returncode, '"yesterday" is neither a time ago' in done.stderr) == (2, True)
 
 
-@once
 def test_password_comes_from_the_command_that_serve_asks_too(
     visitor: Visitor, tmp_path: Path
 ) -> None:
@@ -341,7 +334,6 @@ def test_password_comes_from_the_command_that_serve_asks_too(
     assert (done.returncode, done.stderr) == (0, "")
 
 
-@once
 def test_who_may_see_all_sees_whose_it_is_and_who_may_act_on_all_acts(visitor: Visitor) -> None:
     home = visitor.database
     instance = visitor.psql(WAITING)

@@ -33,7 +33,7 @@ def ended(client: psycopg.Connection, step: str) -> tuple[str, str]:
     return told[0], told[1]
 
 
-@pytest.mark.parametrize("postgres", ["pg18"], indirect=True)
+@pytest.mark.one_postgres
 def test_every_login_of_the_server_can_be_by_a_command(
     serve_with: ServeWith, home: Database, users: list[Role]
 ) -> None:
@@ -107,7 +107,7 @@ def test_with_set_role_steps_share_a_login_and_nothing_else(
             assert (status, json.loads(output)["rows"]) == ("completed", [{"t": None, "s": ""}])
 
 
-@pytest.mark.parametrize("postgres", ["pg18"], indirect=True)
+@pytest.mark.one_postgres
 def test_with_set_role_a_step_that_would_leave_its_role_is_refused(
     shared: Serve, users: list[Role]
 ) -> None:

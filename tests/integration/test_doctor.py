@@ -22,9 +22,6 @@ SOUND = {
     "idle_session_timeout": "0",
 }  # fmt: skip
 
-# what is looked at does not differ between versions
-ONCE = pytest.mark.parametrize("postgres", ["pg18"], indirect=True)
-
 
 def findings(upstream: str, **settings: object) -> dict[str, dict[str, str]]:
     """By check."""
@@ -40,7 +37,7 @@ def user(home: Database) -> Role:
     return role
 
 
-@ONCE
+@pytest.mark.one_postgres
 def test_the_exit_code_tells_of_errors_and_json_is_for_scripts(home: Database) -> None:
     done = run_durproxy("doctor", "--json", upstream=home.dsn, listen="127.0.0.1:0", web="off")
     found = json.loads(done.stdout)
@@ -51,7 +48,7 @@ def test_the_exit_code_tells_of_errors_and_json_is_for_scripts(home: Database) -
     assert done.returncode == 1
 
 
-@ONCE
+@pytest.mark.one_postgres
 def test_a_server_that_is_not_there_or_lets_nobody_in(home: Database, tmp_path: Path) -> None:
     found = findings(
         f"{home.dsn} connect_timeout=2 port=1",
@@ -64,7 +61,7 @@ def test_a_server_that_is_not_there_or_lets_nobody_in(home: Database, tmp_path: 
     assert "password authentication failed" in wrong["upstream"]["sentence"]
 
 
-@ONCE
+@pytest.mark.one_postgres
 def test_ports_that_are_taken(home: Database, serve: Serve) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         taken = f"127.0.0.1:{other.getsockname()[1]}"
@@ -75,14 +72,14 @@ def test_ports_that_are_taken(home: Database, serve: Serve) -> None:
     assert "Another program" in found["web"]["sentence"]
 
 
-@ONCE
+@pytest.mark.one_postgres
 def test_a_database_without_the_schema(database: Database) -> None:
     assert findings(database.dsn)["schema"]["remedy"] == "Run durproxy init."
     stranger = database.add_role()
     assert "may not create" in findings(database.dsn_for(stranger))["schema"]["remedy"]
 
 
-@ONCE
+@pytest.mark.one_postgres
 def test_a_role_that_may_not_run_the_engine(home: Database, user: Role) -> None:
     stranger = findings(home.dsn_for(user))
     assert "functions of the engine" in stranger["schema"]["sentence"]
@@ -95,7 +92,7 @@ def test_a_role_that_may_not_run_the_engine(home: Database, user: Role) -> None:
     assert "more than it needs" in findings(home.dsn_for(mighty))["role"]["sentence"]
 
 
-@ONCE
+@pytest.mark.one_postgres
 def test_a_setup_with_every_other_fault(home: Database, user: Role) -> None:
     barred, unknown = home.add_role(), home.add_role()
     for role in (barred, unknown, user):

@@ -47,7 +47,7 @@ def result(client: psycopg.Connection, start: str, *values: object) -> str:
     return str(told[0])
 
 
-@pytest.mark.parametrize("postgres", ["pg18"], indirect=True)
+@pytest.mark.one_postgres
 @pytest.mark.parametrize("text", HOSTILE)
 def test_hostile_data_stays_data(visitor: Visitor, text: str) -> None:
     with visitor.connect() as client:

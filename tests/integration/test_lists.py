@@ -69,7 +69,7 @@ def cells_of(table: str) -> list[dict[str, str]]:
     ]
 
 
-@pytest.mark.parametrize("postgres", ["pg18"], indirect=True)
+@pytest.mark.one_postgres
 @settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -120,7 +120,7 @@ def test_tables_json_and_filters_agree(
         assert (row["ended_at"] is None) == (row["status"] in ("pending", "running"))
 
 
-@pytest.mark.parametrize("postgres", ["pg18"], indirect=True)
+@pytest.mark.one_postgres
 def test_waiting_tells_each_wait_of_each_instance(asked: Home) -> None:
     rows = json.loads(printed(list_waiting, asked, Filters(), True))
     assert sorted(
@@ -139,7 +139,7 @@ def test_waiting_tells_each_wait_of_each_instance(asked: Home) -> None:
                          "since", "due"]  # fmt: skip
 
 
-@pytest.mark.parametrize("postgres", ["pg18"], indirect=True)
+@pytest.mark.one_postgres
 def test_a_list_may_be_longer_than_a_page(visitor: Visitor) -> None:
     count = 1003
     later = "df.start('SELECT 1', start_at => now() + interval '1 year')"
@@ -151,7 +151,7 @@ def test_a_list_may_be_longer_than_a_page(visitor: Visitor) -> None:
         assert (len(set(ids)), len(ids)) == (expected, expected)
 
 
-@pytest.mark.parametrize("postgres", ["pg18"], indirect=True)
+@pytest.mark.one_postgres
 def test_settings_of_the_role_do_not_make_it_unreadable(visitor: Visitor) -> None:
     visitor.psql("SELECT df.start('SELECT 1', E'\u00e4\u6f22')")
     for setting in ("datestyle = 'German'", "client_encoding = 'LATIN1'", "TimeZone = '<+07>-7'"):

@@ -133,7 +133,7 @@ def newcomer(postgres: Postgres) -> Iterator[Newcomer]:
 
 
 @pytest.mark.timeout(240)  # three servers and a dozen commands, one after the other
-@pytest.mark.parametrize("postgres", ["pg18"], indirect=True)
+@pytest.mark.one_postgres
 def test_quickstart_works_as_written(postgres: Postgres) -> None:
     printed = ""
     compared = 0
