@@ -110,7 +110,7 @@ def ours(ground: Ground, bindir: Path, engines: int = 1, **settings: object) -> 
     with tempfile.TemporaryDirectory() as runtime_dir:
         given = {
             "upstream": owner, "listen": "127.0.0.1:0", "web": "off", "engines": engines,
-            "runtime_dir": runtime_dir, "log_format": "json", **settings,
+            "runtime_dir": runtime_dir, "log_format": "json", "allow_trust": True, **settings,
         }  # fmt: skip
         env = os.environ | {f"DURPROXY_{name.upper()}": str(v) for name, v in given.items()}
         with closing(Observed("serve", env=env)) as server:

@@ -156,7 +156,10 @@ def durproxy(port: int, processes: int) -> Iterator[Rival]:
     own_port = 0
     with tempfile.TemporaryDirectory() as runtime_dir:
         settings = Settings(
-            upstream=f"host=127.0.0.1 port={port}", runtime_dir=Path(runtime_dir), drain_timeout=1
+            upstream=f"host=127.0.0.1 port={port}",
+            runtime_dir=Path(runtime_dir),
+            drain_timeout=1,
+            allow_trust=True,
         )
         running: list[subprocess.Popen[bytes]] = []
         for listener in sockets:

@@ -114,7 +114,7 @@ class Settings(BaseSettings):
     proxies: int = Field(default=1, ge=1, le=64)
     engines: int = Field(default=1, ge=0, le=64)
     web: Annotated[str, AfterValidator(_checked_address_or_off)] = "127.0.0.1:6433"
-    allow_trust: bool = False  # let clients from elsewhere in where the upstream asks no password
+    allow_trust: bool = False  # let clients in where the upstream asks the proxy for no password
     log_format: Literal["json", "console"] = "json"
     log_level: Literal["debug", "info"] = "info"  # debug: a line for each instance, too
     runtime_dir: Path = Path(tempfile.gettempdir())  # serve makes its private folder in it

@@ -59,6 +59,7 @@ class Serve(Observed):
             "listen": "127.0.0.1:0",
             "web": "off",
             "runtime_dir": home.passfile.parent,  # what a killed one leaves goes with the cluster
+            "allow_trust": True,  # so that clients without a driver need no password
             **settings,
         }
         config = chosen.pop("config", None)

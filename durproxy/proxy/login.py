@@ -28,6 +28,7 @@ from durproxy.proxy import sockets
 from durproxy.proxy.console import DATABASE, Console
 from durproxy.proxy.link import Link
 from durproxy.proxy.scram import BOUND
+from durproxy.proxy.trust import check_trust
 from durproxy.proxy.vouching import vouch
 from durproxy.wire import backend, sqlstate
 from durproxy.wire.framing import HEADER_SIZE, MessageReader
@@ -245,15 +246,10 @@ class Login:
             self.enter(Event.LOGIN_ACCEPTED)
 
     def _check_trust(self) -> None:
-        """A server that trusts the proxy's address must not thereby trust everybody."""
-        if self._was_asked or self.shell.settings.allow_trust or sockets.is_local(self._client):
-            return
-        raise LoginRefused(
-            "the upstream server asks for no password, which it would not do for your address",
-            detail="It sees the proxy's address, not the client's.",
-            hint="Let pg_hba.conf ask for a password where the proxy connects from,"
-            " or start durproxy with --allow-trust.",
-        )
+        """A server that trusts the proxy must not thereby trust everybody."""
+        if not self._was_asked and not self.shell.settings.allow_trust:
+            assert self._server is not None
+            check_trust(self._client, self._server)
 
     # -- what cannot pass
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import struct
 
 import trio
 from trio.lowlevel import wait_readable, wait_writable
@@ -13,6 +14,8 @@ _KEEPALIVE_IDLE = 60  # seconds; a peer that vanished is noticed within two minu
 _KEEPALIVE_INTERVAL = 15
 _KEEPALIVE_COUNT = 4
 _USER_TIMEOUT = 120_000  # milliseconds that sent bytes may stay unacknowledged
+
+_CREDENTIALS = struct.Struct("=iII")  # of SO_PEERCRED: process, user and group
 
 Address = tuple[str, int] | str  # TCP, or the path of a unix socket
 
@@ -105,12 +108,14 @@ async def connect(
     return sock
 
 
-def is_local(sock: socket.socket) -> bool:
-    """Whether the peer is on this machine, by its own address."""
-    if sock.family == socket.AF_UNIX:
-        return True
-    host = str(sock.getpeername()[0])
-    return host == "::1" or host.removeprefix("::ffff:").startswith("127.")
+def peer_user_id(sock: socket.socket) -> int | None:
+    """Of the process at the other end, as the kernel saw it connect; None if that is not known."""
+    if sock.family != socket.AF_UNIX:
+        return None
+    _, user_id, _ = _CREDENTIALS.unpack(
+        sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    )
+    return int(user_id)
 
 
 def peer_name(sock: socket.socket) -> str:

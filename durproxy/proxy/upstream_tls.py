@@ -9,7 +9,7 @@
 | verify-full   | or not at all       | of the root certificate's, and the host we asked  |
 
 ``sslcert`` and ``sslkey`` are the proxy's own. A server that takes such a certificate for a login
-asks the client nothing, and is then trusted for clients of this machine only (``--allow-trust``).
+asks the client nothing, so nobody is let in by it without the setting ``allow_trust`` (``trust``).
 """
 
 from __future__ import annotations

@@ -89,7 +89,11 @@ def attacked(folder: Path, seed: int) -> Iterator[Attack]:
     """A proxy in front of the hostile server; it has to end well, too."""
     with hostile_server(seed) as upstream:
         settings = Settings(
-            upstream=upstream, runtime_dir=folder, auth_timeout=_LOGIN, drain_timeout=1
+            upstream=upstream,
+            runtime_dir=folder,
+            auth_timeout=_LOGIN,
+            drain_timeout=1,
+            allow_trust=True,  # the bystander has no password
         )
         proxy = Proxy(settings, "127.0.0.1", 0)
         try:

@@ -36,8 +36,8 @@ class Proxy:
         self._runtime_dir, self._index = settings.runtime_dir, index
         self.log: list[dict[str, Any]] = []
         self.other_output: list[str] = []
-        listener = socket.create_server((host, 0))
-        self.port = int(listener.getsockname()[1])
+        listener = _listener(host)
+        self.port = 0 if host.startswith("/") else int(listener.getsockname()[1])
         orders_read, orders_write = os.pipe()
         ready_read, ready_write = os.pipe()
         fds = (orders_read, ready_write, listener.fileno())
@@ -129,8 +129,17 @@ class Proxy:
                 self.other_output.append(text.rstrip())
 
 
+def _listener(host: str) -> socket.socket:
+    if not host.startswith("/"):
+        return socket.create_server((host, 0))
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(host)
+    Path(host).chmod(0o777)
+    return listener
+
+
 class StartProxy(Protocol):
-    """Starts a proxy with settings by field name."""
+    """Starts a proxy with settings by field name; a host with a slash is a unix socket's path."""
 
     def __call__(self, upstream: str, *, host: str = ..., **settings: object) -> Proxy: ...
 
@@ -140,7 +149,12 @@ def start_proxy(tmp_path: Path) -> Iterator[StartProxy]:
     started: list[Proxy] = []
 
     def start(upstream: str, *, host: str = "127.0.0.1", **settings: object) -> Proxy:
-        chosen: dict[str, Any] = {"runtime_dir": tmp_path, "drain_timeout": 1, **settings}
+        chosen: dict[str, Any] = {
+            "runtime_dir": tmp_path,
+            "drain_timeout": 1,
+            "allow_trust": True,  # so that clients without a driver need no password
+            **settings,
+        }
         started.append(Proxy(Settings(upstream=upstream, **chosen), host, len(started)))
         return started[-1]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import struct
 
 import psycopg
@@ -21,7 +20,7 @@ from durproxy.wire.startup import (
 )
 from tests.fix_postgres import Database
 from tests.relay.conftest import Proxy, StartProxy
-from tests.relay.peers import RawPeer, log_in, login_replies, scripted_server, sqlstate_of
+from tests.relay.peers import RawPeer, log_in, sqlstate_of
 from tests.waiting import wait_until
 
 
@@ -143,36 +142,3 @@ def test_the_next_host_is_tried(start_proxy: StartProxy, database: Database) -> 
 def test_an_upstream_on_a_unix_socket(start_proxy: StartProxy, database: Database) -> None:
     postgres = database.postgres
     assert still_serves(start_proxy(f"host={postgres.host} port={postgres.port}"), database)
-
-
-def own_address() -> str | None:
-    """An address of this machine that is not the loopback's."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(("192.0.2.1", 9))  # sends nothing: asks for the route
-        except OSError:
-            return None
-        address = str(probe.getsockname()[0])
-    return None if address.startswith("127.") else address
-
-
-@pytest.mark.parametrize("allow_trust", [False, True])
-def test_a_login_without_a_question_is_for_this_machine_only(
-    start_proxy: StartProxy, allow_trust: bool
-) -> None:
-    address = own_address()
-    if address is None:
-        pytest.skip("this machine has only the loopback address")
-    with scripted_server(lambda peer: peer.send(login_replies())) as upstream:
-        proxy = start_proxy(upstream, host="0.0.0.0", allow_trust=allow_trust)
-        startup = encode_startup(StartupMessage(PROTOCOL_3_0, {"user": "u"}))
-        with RawPeer(proxy.dial()) as here:
-            here.send(startup)
-            assert here.until_ready()[0][0] == "R"
-        with RawPeer(socket.create_connection((address, proxy.port), 20)) as there:
-            there.send(startup)
-            if allow_trust:
-                assert there.until_ready()[0][0] == "R"
-            else:
-                assert sqlstate_of(there.receive()) == "28000"
-                assert there.is_closed()
