@@ -1,7 +1,7 @@
 """Quotas of roles as an engine has them: told to the database at the start, and kept for calls.
 
 What df.start may take is checked in the server. An engine that starts, also after a reload, puts
-its configuration there, and goes on trying while open transactions are in the way.
+its configuration there, and goes on trying while another session that changes quotas is in the way.
 """
 
 from __future__ import annotations
@@ -53,20 +53,21 @@ class Quotas:
             }
         )
         attempt = 0
-        while not await self._set(told):
+        while not await self._set(told, is_late=attempt == _PATIENCE):
             attempt += 1
-            if attempt == _PATIENCE:
-                _log.warning("quotas.waiting", reason="a transaction with an open start")
             await trio.sleep(_PAUSE)
         if self._quotas:
             _log.info("quotas.in_force", roles=sorted(self._quotas))
 
-    async def _set(self, told: str) -> bool:
+    async def _set(self, told: str, *, is_late: bool) -> bool:
         try:
-            return await self._store.set_quotas(told)
+            blocked_by = await self._store.set_quotas(told)
         except (ServerError, ConnectionLost, UpstreamUnreachable) as error:
             _log.warning("quotas.not_set", error=error.message)
             return False
+        if blocked_by and is_late:
+            _log.warning("quotas.waiting", blocked_by=blocked_by)
+        return blocked_by is None
 
     async def wait_for_call(self, role: str, role_id: int) -> float:
         """Counts one HTTP call of the role: 0, or the seconds after which it may be made."""

@@ -410,9 +410,13 @@ class Store:
         answer = await self._call("_may_call_1", "$1, $2", (claim.id, function))
         return answer.one()[0] == "t"
 
-    async def set_quotas(self, quotas: str) -> bool:
-        """Put these, as JSON, in the place of what there is; False: not possible now."""
-        return (await self._call("_set_quotas_1", "$1::json", (quotas,))).one()[0] == "t"
+    async def set_quotas(self, quotas: str) -> list[int] | None:
+        """Put these, as JSON, in the place of what there is; None when they are in force.
+
+        Otherwise to be repeated: the backends that hold it up, 0 for a prepared transaction.
+        """
+        told = (await self._call("_set_quotas_1", "$1::json", (quotas,))).one()[0]
+        return None if told is None else [int(pid or 0) for pid in parse_array(told)]
 
     async def spend_call(self, role_id: int, limit: int) -> float:
         """Count an HTTP call of a role that may make `limit` in a minute: 0, or when it may."""

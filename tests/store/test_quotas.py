@@ -25,9 +25,10 @@ def quota(store: Database, user: Role) -> Iterator[SetQuotas]:
     def set_quotas(**limits: int) -> bool:
         quotas = {user.name: limits} if limits else {}
         with store.connect() as owner:
-            return bool(value(owner, "SELECT df._set_quotas_1(%s)", [json.dumps(quotas)]))
+            return value(owner, "SELECT df._set_quotas_1(%s)", [json.dumps(quotas)]) is None
 
     yield set_quotas
+    set_quotas()  # the first call that takes all away wants another
     assert set_quotas()
 
 
@@ -167,35 +168,66 @@ def test_everyones_quota_holds_for_what_a_roles_own_does_not_say(
 ) -> None:
     quotas = {"*": {"instances": 1, "nodes": 1}, user.name: {"instances": 2}}
     with store.connect() as owner:
-        assert value(owner, "SELECT df._set_quotas_1(%s)", [json.dumps(quotas)])
+        assert value(owner, "SELECT df._set_quotas_1(%s)", [json.dumps(quotas)]) is None
     value(session, START)
     value(session, START)
     assert refusal(session, START).sqlstate == "53400"
     assert refusal(session, "SELECT df.start('SELECT 1' ~> 'SELECT 2')").sqlstate == "53400"
 
 
-def test_without_quotas_no_trigger_runs(store: Database, quota: SetQuotas) -> None:
-    enabled = "SELECT string_agg(tgenabled::text, '') FROM pg_trigger WHERE tgname LIKE '%_quota'"
-    with store.connect() as owner:
-        assert value(owner, enabled) == "DD"
-        assert quota(instances=1)
-        assert value(owner, enabled) == "OO"
-        assert quota()
-        assert value(owner, enabled) == "DD"
-
-
-def test_nobody_waits_for_the_switch_behind_an_open_start(
+def test_first_quotas_wait_for_no_open_start(
     connect: Connect, user: Role, session: psycopg.Connection, quota: SetQuotas
 ) -> None:
+    """They hold at once, and for what was open, too, when that commits."""
     opened = connect(user)
     opened.autocommit = False
     value(opened, START)
-    assert not quota(instances=1)
+    assert quota(instances=1)
     value(session, START)
-    opened.rollback()
-    assert quota(instances=2)
-    assert quota(instances=1)  # a limit that only changes needs no such moment
     assert refusal(session, START).sqlstate == "53400"
+    with pytest.raises(psycopg.errors.ConfigurationLimitExceeded):
+        opened.commit()
+
+
+def test_a_change_waits_for_nobody_who_is_slow_in_its_commit(
+    connect: Connect, user: Role, session: psycopg.Connection, quota: SetQuotas
+) -> None:
+    assert quota(instances=2)
+    slow = connect(user)
+    slow.autocommit = False
+    value(slow, START)
+    slow.execute("SET CONSTRAINTS ALL IMMEDIATE")  # holds the role's lock, and goes on doing so
+    assert quota(instances=1)
+    slow.commit()
+    assert refusal(session, START).sqlstate == "53400"
+    assert quota(instances=2)
+    value(session, START)
+
+
+def test_what_was_noted_before_a_change_is_not_relied_on(
+    session: psycopg.Connection, user: Role, store: Database, quota: SetQuotas
+) -> None:
+    """Between two quotas a role had none, and nothing of its use was noted."""
+    assert quota(instances=9)
+    value(session, START)
+    quota()
+    assert quota()
+    with store.connect() as owner:
+        assert value(owner, "SELECT last_value < 0 FROM df._quotas_in_force")
+    for _ in range(2):
+        value(session, START)
+    assert quota(instances=4)
+    value(session, START)
+    assert refusal(session, START).sqlstate == "53400"
+
+
+def test_who_holds_up_a_change_is_named(store: Database, quota: SetQuotas) -> None:
+    with store.connect(autocommit=False) as other, store.connect() as owner:
+        value(other, 'SELECT df._set_quotas_1(\'{"*": {"instances": 5}}\')')
+        held_up = value(owner, "SELECT df._set_quotas_1('{}')")
+        assert held_up == [other.info.backend_pid]
+        other.rollback()
+        assert quota(instances=1)
 
 
 def test_calls_in_a_minute_are_counted_exactly(

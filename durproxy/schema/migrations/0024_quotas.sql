@@ -1,22 +1,29 @@
 -- Quotas of roles: how much df.start may take, and how often an HTTP step may call.
 --
--- * The limits come from the engines' configuration (df._set_quotas_1). The triggers that check them
---   are switched off while there are none, and the index that they need is not there, so that
---   df.start pays nothing then.
+-- * The limits come from the engines' configuration (df._set_quotas_1). A change is in force with its
+--   commit and waits for no start, however long that stays open: nothing is locked that a start locks.
+-- * Without quotas a start pays for two looks at a sequence, which say so, in triggers that are there
+--   anyway.
 -- * A start is counted twice: at once, for an error where it happens, and again at commit, under a
 --   lock of its role that is held for the commit only. So two transactions cannot both take the last
 --   place. Under REPEATABLE READ and above, who cannot see what another has started since gets 40001.
 -- * Nobody waits for that lock longer than a second: who keeps it longer (a transaction that is
 --   prepared, or slow in its commit) can make a role exceed its quota, but not stop it.
 -- * What is rolled back was never there. What is remembered of a role's use is only how much it can
---   be at most, which spares the counting until that reaches a limit.
+--   be at most, which spares the counting until that reaches a limit; it is forgotten when a limit
+--   changes, which its generation tells.
+
+-- Above zero: there are quotas, in that generation; below: there are none, and had been so many.
+-- A sequence, since every transaction sees where it is now, and none waits for another.
+CREATE SEQUENCE df._quotas_in_force MINVALUE -9223372036854775807 START -1;
 
 CREATE TABLE df._quotas (
     role       text PRIMARY KEY,   -- '*': every role, for what its own row does not say
     instances  integer,            -- that have not ended
     queued     integer,            -- that no engine has begun
     starts     integer,            -- in a minute
-    nodes      integer             -- of a graph
+    nodes      integer,            -- of a graph
+    generation bigint              -- the same in all rows
 );
 
 -- To be locked, too: advisory locks could be taken by any user.
@@ -26,8 +33,12 @@ CREATE TABLE df._quota_use (
     instances  bigint,             -- starts: as many at most; NULL: not known
     queued     bigint,
     starts     bigint,
+    generation bigint,             -- of the quotas, when this was noted
     PRIMARY KEY (role, kind)
 );
+
+-- who is paused is in no other index, and must count
+CREATE INDEX _instances_paused ON df._instances (submitted_by) WHERE paused IS NOT NULL;    -- df._count_live
 
 CREATE TABLE df._http_calls (       -- of roles with a quota, in the last minute
     role  oid NOT NULL,
@@ -35,15 +46,24 @@ CREATE TABLE df._http_calls (       -- of roles with a quota, in the last minute
 );
 CREATE INDEX _http_calls_recent ON df._http_calls (role, at);                               -- df._spend_call_1
 
+-- In plpgsql, which keeps its plans, what every start asks costs a tenth of what it does in SQL.
 CREATE FUNCTION df._quota_of(p_role regrole) RETURNS df._quotas
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT r.rolname::text, coalesce(own.instances, every.instances), coalesce(own.queued, every.queued),
-        coalesce(own.starts, every.starts), coalesce(own.nodes, every.nodes)
-    FROM pg_roles r
-    LEFT JOIN df._quotas own ON own.role = r.rolname
-    LEFT JOIN df._quotas every ON every.role = '*'
-    WHERE r.oid = p_role
-$$;
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    v_role  name := (SELECT r.rolname FROM pg_roles r WHERE r.oid = p_role);
+    v_quota df._quotas;
+    v_every df._quotas;
+BEGIN
+    SELECT q.* INTO v_every FROM df._quotas q WHERE q.role = '*';
+    SELECT q.* INTO v_quota FROM df._quotas q WHERE q.role = v_role;
+    v_quota.role := v_role;
+    v_quota.instances := coalesce(v_quota.instances, v_every.instances);
+    v_quota.queued := coalesce(v_quota.queued, v_every.queued);
+    v_quota.starts := coalesce(v_quota.starts, v_every.starts);
+    v_quota.nodes := coalesce(v_quota.nodes, v_every.nodes);
+    v_quota.generation := coalesce(v_quota.generation, v_every.generation);
+    RETURN v_quota;
+END $$;
 
 -- The row, locked; NULL when somebody keeps it.
 CREATE FUNCTION df._lock_use(p_role oid, p_kind "char") RETURNS df._quota_use
@@ -127,86 +147,146 @@ END $$;
 
 -- Whether this transaction has made the instance with that number, for that role.
 CREATE FUNCTION df._made_here(p_seq bigint, p_role regrole) RETURNS boolean
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT EXISTS (SELECT 1 FROM df._instances i
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN EXISTS (SELECT 1 FROM df._instances i
                    WHERE i.id = lpad(to_hex(p_seq), 8, '0') AND i.submitted_by = p_role
-                     AND i.xmin = pg_current_xact_id()::xid)
-$$;
+                     AND i.xmin = pg_current_xact_id()::xid);
+END $$;
 
-CREATE FUNCTION df._check_quota() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+-- Before a start that the triggers let through.
+CREATE FUNCTION df._check_quota(p_role regrole, p_seq bigint, p_key text, p_graph json) RETURNS void
+LANGUAGE plpgsql AS $$
 DECLARE
-    v_quota df._quotas := df._quota_of(NEW.submitted_by);
+    v_quota df._quotas := df._quota_of(p_role);
     v_use   df._quota_use;
     v_nodes bigint;
 BEGIN
-    IF TG_RELID <> 'df._instances'::regclass THEN  -- on another table anybody could write "submitted_by"
-        RAISE EXCEPTION 'this trigger is for df._instances only' USING ERRCODE = '42501';
-    ELSIF NEW.key IS NOT NULL AND EXISTS (
-        SELECT 1 FROM df._instances i WHERE i.submitted_by = NEW.submitted_by AND i.key = NEW.key)
-    THEN
-        RETURN NEW;  -- not a start: df.start gives back the one that is there
+    IF p_key IS NOT NULL AND EXISTS (SELECT 1 FROM df._instances i WHERE i.submitted_by = p_role AND i.key = p_key) THEN
+        RETURN;  -- not a start: df.start gives back the one that is there
     ELSIF v_quota.nodes IS NOT NULL THEN
-        v_nodes := (SELECT count(*) FROM df._walk(NEW.graph));
+        v_nodes := (SELECT count(*) FROM df._walk(p_graph));
         IF v_nodes > v_quota.nodes THEN
             RAISE EXCEPTION 'graph of % nodes is larger than the quota of role "%"', v_nodes, v_quota.role
                 USING ERRCODE = '53400', DETAIL = format('It may have %s.', v_quota.nodes);
         END IF;
     END IF;
-    NEW.created_at := clock_timestamp();  -- when the transaction began says nothing about the last minute
-    IF NOT df._made_here(NEW.seq - 1, NEW.submitted_by) THEN
-        SELECT u.* INTO v_use FROM df._quota_use u WHERE u.role = NEW.submitted_by::oid AND u.kind = 's';
-    ELSIF least(v_quota.instances, v_quota.queued, v_quota.starts) > 200 AND NEW.seq % 50 <> 0 THEN
-        RETURN NEW;  -- of many in one transaction, which nothing known includes, some are enough
+    IF NOT df._made_here(p_seq - 1, p_role) THEN
+        SELECT u.* INTO v_use FROM df._quota_use u
+        WHERE u.role = p_role::oid AND u.kind = 's' AND u.generation = v_quota.generation;
+    ELSIF least(v_quota.instances, v_quota.queued, v_quota.starts) > 200 AND p_seq % 50 <> 0 THEN
+        RETURN;  -- of many in one transaction, which nothing known includes, some are enough
     END IF;
-    PERFORM df._use_quota(NEW.submitted_by, v_quota, v_use, 1);
-    RETURN NEW;
+    PERFORM df._use_quota(p_role, v_quota, v_use, 1);
 END $$;
 
--- Of those that a transaction made in a row the last one counts for all.
-CREATE FUNCTION df._keep_quota() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+-- At commit. Of those that a transaction made in a row the last one counts for all.
+CREATE FUNCTION df._keep_quota(p_role regrole, p_seq bigint) RETURNS void
+LANGUAGE plpgsql AS $$
 DECLARE
-    v_quota df._quotas := df._quota_of(NEW.submitted_by);
+    v_quota df._quotas := df._quota_of(p_role);
     v_use   df._quota_use;
 BEGIN
-    IF TG_RELID <> 'df._instances'::regclass THEN
-        RAISE EXCEPTION 'this trigger is for df._instances only' USING ERRCODE = '42501';
-    ELSIF coalesce(v_quota.instances, v_quota.queued, v_quota.starts) IS NULL
-        OR df._made_here(NEW.seq + 1, NEW.submitted_by)
-    THEN
-        RETURN NULL;
+    IF coalesce(v_quota.instances, v_quota.queued, v_quota.starts) IS NULL OR df._made_here(p_seq + 1, p_role) THEN
+        RETURN;
     END IF;
-    v_use := df._lock_use(NEW.submitted_by::oid, 's');
-    IF df._made_here(NEW.seq - 1, NEW.submitted_by) THEN
+    v_use := df._lock_use(p_role::oid, 's');
+    IF v_use.generation IS DISTINCT FROM v_quota.generation OR df._made_here(p_seq - 1, p_role) THEN
         v_use.instances := NULL;
         v_use.queued := NULL;
         v_use.starts := NULL;
     END IF;
-    v_use := df._use_quota(NEW.submitted_by, v_quota, v_use, 0);
-    UPDATE df._quota_use u SET instances = v_use.instances, queued = v_use.queued, starts = v_use.starts
+    v_use := df._use_quota(p_role, v_quota, v_use, 0);
+    UPDATE df._quota_use u
+    SET instances = v_use.instances, queued = v_use.queued, starts = v_use.starts, generation = v_quota.generation
     WHERE u.role = v_use.role AND u.kind = v_use.kind;
+END $$;
+
+-- As before, and the quotas, last: what is refused is not counted.
+CREATE OR REPLACE FUNCTION df._check_instance() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_login boolean;
+    v_super boolean;
+BEGIN
+    IF TG_RELID <> 'df._instances'::regclass THEN  -- on another table anybody could write "submitted_by"
+        RAISE EXCEPTION 'this trigger is for df._instances only' USING ERRCODE = '42501';
+    ELSIF NEW.graph IS NULL THEN
+        RAISE EXCEPTION 'durable function must not be null' USING ERRCODE = '22004',
+            HINT = 'One of the parts that it was built from was null.';
+    ELSIF length(NEW.label) > 1000 THEN
+        RAISE EXCEPTION 'label of % characters is too long', length(NEW.label) USING ERRCODE = '22001',
+            HINT = 'A label has at most 1000 characters.';
+    ELSIF length(NEW.key) NOT BETWEEN 1 AND 500 THEN
+        RAISE EXCEPTION 'key of % characters is not valid', length(NEW.key) USING ERRCODE = '22023',
+            HINT = 'A key has 1 to 500 characters.';
+    ELSIF NOT isfinite(NEW.start_at) THEN
+        RAISE EXCEPTION 'start_at must be finite, got "%"', NEW.start_at USING ERRCODE = '22023';
+    ELSIF NEW.start_at >= '9999-01-01' THEN
+        RAISE EXCEPTION 'start_at must be before the year 9999, got "%"', NEW.start_at USING ERRCODE = '22008';
+    END IF;
+    NEW.id := lpad(to_hex(NEW.seq), 8, '0');
+    NEW.lane := hashtext(NEW.database || '/' || coalesce(NEW.label, '')) & 63;
+    NEW.ready_at := greatest(NEW.start_at, df._clock());
+    IF NOT df._is_plain_graph(NEW.graph) THEN
+        PERFORM df._check_graph(NEW.graph);
+    END IF;
+    IF NEW.database <> current_database() THEN
+        IF NOT EXISTS (SELECT 1 FROM pg_database d WHERE d.datname = NEW.database AND d.datallowconn) THEN
+            RAISE EXCEPTION 'database "%" does not exist', NEW.database USING ERRCODE = '3D000';
+        END IF;
+        IF NOT has_database_privilege(NEW.submitted_by, NEW.database, 'CONNECT') THEN
+            RAISE EXCEPTION 'permission denied for database "%"', NEW.database USING ERRCODE = '42501',
+                DETAIL = format('Its steps run as role %s, which does not have the CONNECT privilege there.', NEW.submitted_by);
+        END IF;
+    END IF;
+    SELECT r.rolcanlogin, r.rolsuper,
+        CASE WHEN NEW.rerun_of IS NULL THEN (SELECT json_object_agg(v.name, v.value ORDER BY v.name)
+                FROM df._vars v WHERE v.owner = NEW.submitted_by)
+            ELSE NEW.vars END
+    INTO v_login, v_super, NEW.vars
+    FROM pg_roles r WHERE r.oid = NEW.submitted_by;
+    IF NOT v_login THEN
+        RAISE EXCEPTION 'role % cannot run durable functions', NEW.submitted_by USING ERRCODE = '28000',
+            DETAIL = 'Steps run on connections of the role that starts them, and this role does not have the LOGIN attribute.',
+            HINT = 'Grant it LOGIN, or start the instance as another role.';
+    ELSIF v_super AND NOT df._superuser_may_start() THEN
+        RAISE EXCEPTION 'superuser % may not start durable functions', NEW.submitted_by USING ERRCODE = '42501',
+            HINT = 'Start them as an ordinary role, or turn enable_superuser_instances on.';
+    END IF;
+    IF pg_sequence_last_value('df._quotas_in_force'::regclass) > 0 THEN
+        PERFORM df._check_quota(NEW.submitted_by, NEW.seq, NEW.key, NEW.graph);
+        NEW.created_at := clock_timestamp();  -- when the transaction began says nothing about the last minute
+    END IF;
+    RETURN NEW;
+END $$;
+
+CREATE OR REPLACE FUNCTION df._wake_engine() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF pg_sequence_last_value('df._idle'::regclass) = 2 THEN
+        PERFORM pg_notify('durproxy', 'w');
+    END IF;
+    IF pg_sequence_last_value('df._quotas_in_force'::regclass) > 0 THEN
+        IF TG_RELID <> 'df._instances'::regclass THEN  -- on another table anybody could write "submitted_by"
+            RAISE EXCEPTION 'this trigger is for df._instances only' USING ERRCODE = '42501';
+        END IF;
+        PERFORM df._keep_quota(NEW.submitted_by, NEW.seq);
+    END IF;
     RETURN NULL;
 END $$;
 
--- after begin_rerun and check_instance, by its name: what they refuse is not counted
-CREATE TRIGGER check_quota BEFORE INSERT ON df._instances
-    FOR EACH ROW EXECUTE FUNCTION df._check_quota();
-CREATE CONSTRAINT TRIGGER keep_quota AFTER INSERT ON df._instances
-    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION df._keep_quota();
-ALTER TABLE df._instances DISABLE TRIGGER check_quota;
-ALTER TABLE df._instances DISABLE TRIGGER keep_quota;
-
--- The quotas of the configuration, {"role": {"instances": n, ...}, ...}. False when they are not in
--- force yet: to switch the triggers needs a moment without open starts, and nobody waits for it.
-CREATE FUNCTION df._set_quotas_1(p_quotas json) RETURNS boolean
+-- The quotas of the configuration, {"role": {"instances": n, ...}, ...}. NULL: they are in force;
+-- otherwise to be called again: the sessions that hold it up (0: a prepared transaction), if there are any.
+CREATE FUNCTION df._set_quotas_1(p_quotas json) RETURNS integer[]
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '100ms' AS $$
 DECLARE
-    v_on boolean;
+    v_at      bigint;
     v_changed bigint;
-    v_gone bigint;
+    v_gone    bigint;
 BEGIN
     LOCK TABLE df._quotas IN SHARE ROW EXCLUSIVE MODE;
+    v_at := coalesce(pg_sequence_last_value('df._quotas_in_force'), -1);
     DELETE FROM df._quotas q WHERE NOT (p_quotas::jsonb ? q.role);
     GET DIAGNOSTICS v_gone = ROW_COUNT;
     INSERT INTO df._quotas AS q (role, instances, queued, starts, nodes)
@@ -218,26 +298,25 @@ BEGIN
     WHERE (q.instances, q.queued, q.starts, q.nodes)
         IS DISTINCT FROM (excluded.instances, excluded.queued, excluded.starts, excluded.nodes);
     GET DIAGNOSTICS v_changed = ROW_COUNT;
-    IF v_gone + v_changed > 0 THEN
-        DELETE FROM df._quota_use u WHERE u.kind = 's';  -- where there was no limit nothing was noted
-    END IF;
-    v_on := EXISTS (SELECT 1 FROM df._quotas);
-    IF EXISTS (SELECT 1 FROM pg_trigger t
-               WHERE t.tgrelid = 'df._instances'::regclass AND t.tgname IN ('check_quota', 'keep_quota')
-                 AND (t.tgenabled = 'O') <> v_on)
-    THEN
-        IF v_on THEN
-            -- who is paused is in no other index, and must count
-            CREATE INDEX IF NOT EXISTS _instances_paused ON df._instances (submitted_by) WHERE paused IS NOT NULL;
-            ALTER TABLE df._instances ENABLE TRIGGER check_quota, ENABLE TRIGGER keep_quota;
-        ELSE
-            ALTER TABLE df._instances DISABLE TRIGGER check_quota, DISABLE TRIGGER keep_quota;
-            DROP INDEX IF EXISTS df._instances_paused;
+    IF EXISTS (SELECT 1 FROM df._quotas) THEN
+        IF v_gone + v_changed > 0 OR v_at < 0 THEN  -- where there was no limit nothing was noted
+            UPDATE df._quotas SET generation = abs(v_at) + 1;
+            PERFORM setval('df._quotas_in_force', abs(v_at) + 1);
         END IF;
+    ELSIF v_at > 0 THEN
+        IF v_gone > 0 THEN  -- this may be rolled back, and a sequence is not: when it is sure
+            RETURN ARRAY[]::integer[];
+        END IF;
+        PERFORM setval('df._quotas_in_force', -v_at);
     END IF;
-    RETURN true;
+    RETURN NULL;
 EXCEPTION WHEN lock_not_available THEN
-    RETURN false;
+    RETURN ARRAY(
+        SELECT DISTINCT coalesce(l.pid, 0) FROM pg_locks l
+        WHERE l.relation IN ('df._quotas'::regclass, 'df._quotas_in_force'::regclass) AND l.granted
+          AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
+          AND l.mode NOT IN ('AccessShareLock', 'RowShareLock') AND l.pid IS DISTINCT FROM pg_backend_pid()
+        ORDER BY 1);
 END $$;
 
 -- One HTTP call of a role that may make p_limit in a minute: 0, or the seconds until it may.
