@@ -113,7 +113,9 @@ def test_with_set_role_a_step_that_would_leave_its_role_is_refused(
 ) -> None:
     with shared.connect(users[0]) as client:
         client.execute("SELECT df.setvar('who', 'ROLE')")
-        for step in ("RESET ROLE", f"SET ROLE {users[1].name}", "RESET {who}", "DISCARD ALL"):
+        other = users[1].name
+        runs = f"SELECT * FROM ts_stat('SELECT set_config(''role'', ''{other}'', false)::tsvector')"
+        for step in ("RESET ROLE", f"SET ROLE {other}", "RESET {who}", "DISCARD ALL", runs):
             status, output = ended(client, step)
             assert status == "failed"
             assert "may not change its role" in output
