@@ -223,22 +223,25 @@ def serve(
     ``read_again`` gives the settings at a reload; without it they stay, and only the files that
     they name are read again. ``take_over``: in the place of the one that runs, if there is one.
     """
-    configure(settings, "supervisor")
-    passwords.configure(settings)
     _raise_descriptor_limit()
-    _check_files(settings)
-    if load(settings).loses_tls:
-        _log.warning(
-            "serve.logins_may_lose_tls",
-            reason="SCRAM cannot pass where both sides have TLS: set auth_file, or tls = require",
-        )
     with closing(Zygote()) as zygote:
+        zygote.start()  # before anything else: it is a fork of us; it imports while we do the rest
+        configure(settings, "supervisor")
+        passwords.configure(settings)
+        _check_files(settings)
+        if load(settings).loses_tls:
+            _log.warning(
+                "serve.logins_may_lose_tls",
+                reason="SCRAM cannot pass where both sides have TLS:"
+                " set auth_file, or tls = require",
+            )
+        read = read_again or (lambda: settings)
         predecessor = find_predecessor(settings) if take_over else None
         if predecessor is None:
-            return _serve(settings, on_ready, read_again or (lambda: settings), zygote, None)
+            return _serve(settings, on_ready, read, zygote, None)
         with closing(predecessor):
             _log.info("serve.taking_over", pid=predecessor.pid)
-            return _serve(settings, on_ready, read_again or (lambda: settings), zygote, predecessor)
+            return _serve(settings, on_ready, read, zygote, predecessor)
 
 
 def _serve(
@@ -252,7 +255,6 @@ def _serve(
         listen(settings) if predecessor is None else listen_beside(settings, predecessor.sockets)
     )
     with closing(bound) as listening, private_folder(settings.runtime_dir) as private:
-        zygote.start()  # imports while we talk to the upstream
         prepare_home(settings)
         told = settings.model_copy(update={"runtime_dir": private})
         with LocalBus(told.runtime_dir, SUPERVISOR) as bus:

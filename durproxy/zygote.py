@@ -10,6 +10,10 @@ the children share the memory of what they have all imported.
 
 The supervisor is a subreaper: a child whose parent is gone becomes its child, to be watched and
 waited for like any other. The zygote holds no state; when it dies another one is started.
+
+The first one is a fork of the supervisor at the beginning of its life, when it has imported half of
+what is needed, and has no thread, connection or listening socket yet. A later one is a new program,
+since by then it has all three.
 """
 
 from __future__ import annotations
@@ -18,22 +22,22 @@ import gc
 import importlib
 import json
 import os
+import signal
 import socket
-import subprocess
 import sys
+import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import NoReturn
 
+from setproctitle import setproctitle
+
 from durproxy.interpreter import interpreter
 from durproxy.lifeline import adopt_orphans, die_with_parent
 
-_PRELOADED = (
-    "durproxy.child",
-    "durproxy.engine.worker",
-    "durproxy.proxy.serve",
-    "durproxy.web.app",
-)
+# Not the web port's: there is one, nothing waits for it, and nobody else needs its libraries.
+_PRELOADED = ("durproxy.child", "durproxy.engine.worker", "durproxy.proxy.serve")
+_TITLE = "durproxy: zygote"
 _MAX_REQUEST = 4096
 _MAX_FDS = 253  # of one message; a proxy may have the sockets of all of a predecessor's
 
@@ -43,17 +47,32 @@ class Zygote:
 
     def __init__(self) -> None:
         adopt_orphans()
-        self._process: subprocess.Popen[bytes] | None = None
+        self._pid: int | None = None
         self._socket: socket.socket | None = None
 
     def start(self) -> None:
-        """Start importing; the first ``spawn`` waits until that is done."""
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        """Start importing; the first ``spawn`` waits until that is done.
+
+        To be called before anything else has been started or opened: the zygote is a fork.
+        """
+        supervisor = os.getpid()
+        ours, theirs = _new_way()
+        sys.stdout.flush()  # or what is still in there would come from each child as well
+        sys.stderr.flush()
+        _keep_shared()
+        self._pid = os.fork()
+        if self._pid == 0:
+            _become_zygote(supervisor, theirs)
+        theirs.close()
+        self._socket = ours
+
+    def _start_again(self) -> None:
+        command = [*interpreter(), "-m", "durproxy.zygote", str(os.getpid())]
+        ours, theirs = _new_way()
         with theirs:
-            self._process = subprocess.Popen(
-                [*interpreter(), "-m", "durproxy.zygote", str(os.getpid())],
-                stdin=theirs.fileno(),
-                start_new_session=True,
+            as_stdin = (os.POSIX_SPAWN_DUP2, theirs.fileno(), 0)
+            self._pid = os.posix_spawn(
+                command[0], command, os.environ, file_actions=[as_stdin], setsid=True
             )
         self._socket = ours
 
@@ -67,15 +86,15 @@ class Zygote:
             return self._ask(kind, index, fds)
         except OSError:  # the zygote died
             self.close()
-            self.start()
+            self._start_again()
             return self._ask(kind, index, fds)
 
     def close(self) -> None:
-        if self._process is not None and self._socket is not None:
+        if self._pid is not None and self._socket is not None:
             self._socket.close()
-            self._process.kill()
-            self._process.wait()
-            self._process = self._socket = None
+            os.kill(self._pid, signal.SIGKILL)
+            os.waitpid(self._pid, 0)
+            self._pid = self._socket = None
 
     def _ask(self, kind: str, index: int, fds: Sequence[int]) -> int:
         if self._socket is None:
@@ -88,18 +107,44 @@ class Zygote:
         return int(answer)
 
 
-def main() -> NoReturn:
-    supervisor = int(sys.argv[1])
+def _new_way() -> tuple[socket.socket, socket.socket]:
+    return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+
+
+def _become_zygote(supervisor: int, requests: socket.socket) -> NoReturn:
+    """In the fork: begin as a new program would, and end here, not in the supervisor's frames."""
+    code = 1
+    try:
+        os.setsid()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        _read_nothing()
+        _answer(supervisor, requests)
+        code = 0
+    except Exception:  # noqa: BLE001  the last place that can tell of it
+        traceback.print_exc()
+    finally:
+        os._exit(code)
+
+
+def main() -> None:
+    """A zygote that is a program of its own."""
+    _answer(int(sys.argv[1]), socket.socket(fileno=os.dup(0)))
+
+
+def _answer(supervisor: int, requests: socket.socket) -> None:
+    """Until the supervisor hangs up."""
     die_with_parent(supervisor)
+    os.closerange(3, requests.fileno())  # what whoever started us has left open
+    os.closerange(requests.fileno() + 1, os.sysconf("SC_OPEN_MAX"))
+    setproctitle(_TITLE)
     for name in _PRELOADED:
         importlib.import_module(name)
-    gc.collect()
-    gc.freeze()  # what is imported stays shared: the collector must not write to it
-    requests = socket.socket(fileno=os.dup(0))
+    _keep_shared()
     while True:
         data, fds, _, _ = socket.recv_fds(requests, _MAX_REQUEST, _MAX_FDS)
         if not data:
-            sys.exit(0)
+            return
         intermediate = os.fork()
         if intermediate == 0:
             _fork_child(supervisor, requests, json.loads(data), fds)
@@ -124,9 +169,7 @@ def _fork_child(
             os._exit(1)
         os.sched_yield()
     die_with_parent(supervisor)
-    null = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(null, 0)
-    os.close(null)
+    _read_nothing()
     from durproxy.child import run_child  # imported already; only the child needs it
 
     code = 1
@@ -137,6 +180,18 @@ def _fork_child(
             sys.stdout.flush()
             sys.stderr.flush()
         os._exit(code)
+
+
+def _keep_shared() -> None:
+    """What is imported stays one memory after a fork: the collector must not write to it."""
+    gc.collect()
+    gc.freeze()
+
+
+def _read_nothing() -> None:
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
 
 
 if __name__ == "__main__":

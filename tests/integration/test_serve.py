@@ -260,5 +260,5 @@ def _zygote_of(supervisor: int) -> int:
     return next(
         int(pid)
         for pid in children
-        if b"durproxy.zygote" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        if b"durproxy: zygote" in Path(f"/proc/{pid}/cmdline").read_bytes()
     )
