@@ -127,7 +127,9 @@ class Settings(BaseSettings):
     flush_each_step: bool = True  # off: steps that are sent together reach the disk together
     max_result_bytes: int = Field(default=20_000_000, ge=1, le=500_000_000)  # of one step's rows
     # an argv with {role}, {host}, {port} and {database}; prints a password
-    password_command: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)] = ()
+    password_command: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)] = Field(
+        default=(), repr=False
+    )
     password_command_ttl: float = Field(default=600.0, ge=0)  # seconds that it is kept
     password_command_timeout: float = Field(default=10.0, gt=0)  # seconds
     # libpq's name=value pairs for connections of steps, with {role} and {database}

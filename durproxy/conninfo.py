@@ -6,7 +6,7 @@ import re
 
 import psycopg
 from psycopg import pq
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 # what libpq reads as a number only when it connects, and some of it not even then
 _NUMBERS = frozenset((
@@ -21,6 +21,12 @@ _FILES = frozenset((
 ))  # fmt: skip
 
 
+# what lets in whoever has it: all that libpq would not show, and the keys of SCRAM
+_SECRETS = frozenset(("scram_client_key", "scram_server_key")) | {
+    option.keyword.decode() for option in pq.Conninfo.get_defaults() if option.dispchar == b"*"
+}
+
+
 def libpq_defaults() -> dict[str, str]:
     """What holds where a DSN says nothing: libpq's own defaults and the environment's."""
     return {
@@ -28,6 +34,12 @@ def libpq_defaults() -> dict[str, str]:
         for option in pq.Conninfo.get_defaults()
         if option.val is not None
     }
+
+
+def without_secrets(text: str) -> str:
+    """The same DSN, to be shown."""
+    given = conninfo_to_dict(text)
+    return make_conninfo("", **(given | dict.fromkeys(_SECRETS & given.keys(), "***")))
 
 
 def checked_conninfo(text: str) -> str:

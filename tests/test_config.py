@@ -7,8 +7,11 @@ import re
 from pathlib import Path
 
 import pytest
+from psycopg import pq
+from psycopg.conninfo import conninfo_to_dict
 
 from durproxy.config import Settings, load_settings, parse_address, received_settings
+from durproxy.conninfo import without_secrets
 from durproxy.errors import ConfigurationError
 
 UPSTREAM = "host=db.example dbname=shop"
@@ -250,3 +253,18 @@ def _shown(name: str, default: object) -> str:
     if default == ():
         return "any" if name == "http_allowed_hosts" else "none"
     return str(default) if isinstance(default, int | str) else "none"
+
+
+def test_what_is_shown_of_a_dsn_lets_nobody_in() -> None:
+    secrets = "password sslpassword scram_client_key scram_server_key"
+    if b"oauth_client_secret" in {option.keyword for option in pq.Conninfo.get_defaults()}:
+        secrets += " oauth_client_secret"
+    given = "".join(f" {name}='not to be seen'" for name in secrets.split())
+    shown = conninfo_to_dict(without_secrets(f"host=db user=me sslkey=/my.key{given}"))
+    hidden = dict.fromkeys(secrets.split(), "***")
+    assert shown == {"host": "db", "user": "me", "sslkey": "/my.key", **hidden}
+
+
+def test_commands_that_may_hold_a_token_are_not_shown() -> None:
+    settings = Settings(upstream="dbname=x", password_command=("vault", "--token=secret"))
+    assert "secret" not in repr(settings)

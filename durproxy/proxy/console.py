@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import trio
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from durproxy import __version__
 from durproxy.config import Settings
+from durproxy.conninfo import without_secrets
 from durproxy.errors import DurproxyError
 from durproxy.log import get_logger
 from durproxy.proxy import sockets
@@ -39,7 +39,6 @@ log = get_logger(__name__)
 
 DATABASE = "durproxy"
 _LONGEST_MESSAGE = 10_000
-_PASSWORDS = frozenset(("password", "sslpassword"))
 _ECHOED = 60  # characters of a statement that is no command
 _GOODBYE = backend.fatal(
     sqlstate.ADMIN_SHUTDOWN,
@@ -194,11 +193,9 @@ class Console:
 
 
 def _settings(settings: Settings) -> list[tuple[object, ...]]:
-    """As they were given, without the passwords that some may hold."""
+    """As they were given, without the secrets that some may hold."""
     found = json.loads(settings.model_dump_json())
-    given = conninfo_to_dict(settings.upstream)
-    hidden = dict.fromkeys(_PASSWORDS & set(given), "***")
-    found["upstream"] = make_conninfo("", **(given | hidden))
+    found["upstream"] = without_secrets(settings.upstream)
     found["runtime_dir"] = str(settings.runtime_dir.parent)  # ours is a folder in it
     rows: list[tuple[object, ...]] = []
     for name, field in Settings.model_fields.items():

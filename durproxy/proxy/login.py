@@ -89,7 +89,8 @@ class Login:
         self._wants_console = bool(administrators) and message.database == DATABASE
         if self._wants_console and message.user not in administrators:
             raise LoginRefused(f'role "{message.user}" is not one of the setting admin_users')
-        shell.limits.enter(message.user)
+        self._role: str | None = None  # once it is the client's, as far as limits go
+        shell.limits.enter()
 
     async def run(self, raw: bytes, rest: bytes) -> Console | None:
         """Until the session is relayed, or the server has refused it; a console is the caller's."""
@@ -127,7 +128,7 @@ class Login:
         """What was not handed over."""
         if self.state is State.RELAYING and not self._wants_console:
             return
-        self.shell.limits.leave(self.message.user)
+        self.shell.limits.leave(self._role)
         self._client.close()
         if self._server is not None:
             self._server.close()
@@ -243,6 +244,8 @@ class Login:
             self.enter(Event.PROGRESS_RECEIVED)
         else:
             self._check_trust()
+            self.shell.limits.become(self.message.user)
+            self._role = self.message.user
             self.enter(Event.LOGIN_ACCEPTED)
 
     def _check_trust(self) -> None:

@@ -13,7 +13,12 @@ from durproxy.config import Settings
 from durproxy.doctor import examine
 from durproxy.doctor.findings import Severity
 from durproxy.doctor.logins import check_passfile
-from durproxy.doctor.server import judge_encryption, judge_settings, needed_connections
+from durproxy.doctor.server import (
+    judge_clock,
+    judge_encryption,
+    judge_settings,
+    needed_connections,
+)
 from tests.fix_postgres import Database, Role
 from tests.fix_serve import Serve, run_durproxy
 
@@ -45,6 +50,7 @@ def test_the_exit_code_tells_of_errors_and_json_is_for_scripts(home: Database) -
         found
     )
     assert found[0]["severity"] == "error"  # fsync is off here; the worst comes first
+    assert "clock" not in {one["check"] for one in found}  # server and doctor share one
     assert done.returncode == 1
 
 
@@ -150,6 +156,17 @@ def test_encryption_matters_over_a_network() -> None:
     assert severities("db.example", "verify-full", encrypted=True) == []
     for here in ("/var/run/postgresql", "127.0.0.1", "::1", "localhost"):
         assert severities(here, "prefer", encrypted=False) == []
+
+
+def test_clocks_that_differ_are_told_apart_from_a_slow_answer() -> None:
+    [ahead] = judge_clock(100.0, 160.0, 100.1)
+    assert ahead.sentence == "The server's clock is 60 s ahead of ours."
+    [behind] = judge_clock(100.0, 90.0, 100.1)
+    assert behind.sentence == "The server's clock is 10 s behind ours."
+    assert not list(judge_clock(100.0, 101.9, 100.1))
+    assert not list(judge_clock(100.0, 100.5, 130.0))  # it may have been asked late
+    assert not list(judge_clock(100.0, 129.5, 130.0))  # or have answered late
+    assert list(judge_clock(100.0, 133.0, 130.0))
 
 
 def test_a_sound_server_has_no_finding() -> None:

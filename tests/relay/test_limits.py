@@ -9,10 +9,12 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from durproxy.wire.startup import PROTOCOL_3_0, StartupMessage, encode_startup
 from tests.fix_postgres import Database
 from tests.fix_serve import ServeWith
 from tests.relay.certificates import write_authority, write_certificate
 from tests.relay.conftest import StartProxy
+from tests.relay.peers import RawPeer
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.one_postgres
@@ -30,13 +32,19 @@ def test_too_many_connections_of_a_role_are_refused(
             proxy.connect(database)
         with proxy.connect(database, other) as connection:
             assert connection.execute("SELECT 1").fetchone() == (1,)
-    # those that have left, or never came in, do not count
+    # those that have left, or never came in, do not count, nor do those that may yet come
     wait_until(lambda: proxy.counted("connections_now") == 0, "all have left")
     for _ in range(5):
         with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
             psycopg.connect(proxy.dsn_for(database).replace(database.owner.password, "wrong"))
-    with proxy.connect(database), proxy.connect(database):
-        pass
+    with ExitStack() as stack:
+        names = {"user": database.role, "database": database.name}
+        for _ in range(2):  # who knows the role's name only
+            stranger = stack.enter_context(RawPeer(proxy.dial()))
+            stranger.send(encode_startup(StartupMessage(PROTOCOL_3_0, names)))
+            assert stranger.receive() is not None  # the server's question
+        for _ in range(2):
+            stack.enter_context(proxy.connect(database))
 
 
 def test_too_many_connections_in_total_are_refused(
