@@ -35,8 +35,9 @@ _LARGEST_SHARED = 16_384  # characters
 class Holding:
     """Runs what was claimed.
 
-    `ended(id)` is called when an instance reached its end here, `left(id, due, signalled)` when one
-    has left memory: it can be claimed again at `due`; `signalled`: a message came while it left.
+    `ended(claim)` is called when an instance reached its end here, `left(id, due, signalled)`
+    when one has left memory: it can be claimed again at `due`; `signalled`: a message came while
+    it left.
     """
 
     def __init__(
@@ -45,7 +46,7 @@ class Holding:
         roles: RolePools,
         http: HttpSteps,
         nursery: trio.Nursery,
-        ended: Callable[[str], None],
+        ended: Callable[[Claim], None],
         left: Callable[[str, datetime | None, bool], None],
         shapes_of: Callable[[str], Shapes],
         *,
@@ -187,7 +188,7 @@ class Holding:
             _log.warning("instance.interrupted", instance=claim.id, error=lost.message)
             return
         ENDED.add("failed")
-        self._ended(claim.id)
+        self._ended(claim)
 
     def _out(self, claim: Claim) -> None:
         del self._held[claim.id]

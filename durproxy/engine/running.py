@@ -76,7 +76,7 @@ class RunningInstance:
         pool: Pool,
         shapes: Shapes,
         http: HttpSteps,
-        ended: Callable[[str], None],
+        ended: Callable[[Claim], None],
         *,
         flush_each_step: bool,
     ) -> None:
@@ -298,7 +298,7 @@ class RunningInstance:
                 "instance.ended", instance=self.claim.id, status=status,
                 error=error.message, sqlstate=error.sqlstate,
             )  # fmt: skip
-        self._ended(self.claim.id)
+        self._ended(self.claim)
 
     async def _give_back(self) -> None:
         """Only waits are left: out of memory, a row with a time."""

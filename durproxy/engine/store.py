@@ -356,10 +356,19 @@ class Store:
 
     # --- retention ---
 
-    async def sweep(self, days: float | None, instances: int | None, room: int) -> int:
-        """Delete up to `room` instances that ended too long ago; how many."""
-        values = tuple(None if value is None else str(value) for value in (days, instances, room))
-        answer = await self._call("_sweep_1", "$1::float8, $2::integer, $3::integer", values)
+    async def roles_with_ended(self) -> list[int]:
+        """The roles, by number, of whose instances some have ended."""
+        return [int(row[0] or 0) for row in await self._call("_ended_roles_1", "", ())]
+
+    async def sweep(
+        self, roles: Sequence[int], days: float | None, instances: int | None, room: int
+    ) -> int:
+        """Delete up to `room` instances of these roles that ended too long ago; how many."""
+        limits = (None if value is None else str(value) for value in (days, instances, room))
+        values = (array_literal([str(role) for role in roles]), *limits)
+        answer = await self._call(
+            "_sweep_2", "$1::oid[], $2::float8, $3::integer, $4::integer", values
+        )
         return int(answer.one()[0] or 0)
 
     async def sweep_signals(self, room: int) -> int:

@@ -24,6 +24,7 @@ from durproxy.bus import Ended, Gone, LocalBus, Reply, Report, Wake
 from durproxy.child import announce_ready
 from durproxy.config import Settings
 from durproxy.engine.announcing import Announcing
+from durproxy.engine.claim import Claim
 from durproxy.engine.claims import Claims
 from durproxy.engine.connection import Connection, ConnectionLost
 from durproxy.engine.core.graph import FORMAT
@@ -184,10 +185,10 @@ class Worker:
                 case Ended():
                     pass  # meant for proxies
 
-    def _ended(self, announcing: Announcing, instance: str) -> None:
+    def _ended(self, announcing: Announcing, claim: Claim) -> None:
         """An instance has reached its end here."""
-        announcing.ended(instance)
-        self._retention.ended()
+        announcing.ended(claim.id)
+        self._retention.ended(claim.role_id)
 
     def _left(self, instance: str, due: datetime | None, signalled: bool) -> None:
         """An instance has left memory: there is room, and it may want to come back."""

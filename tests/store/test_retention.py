@@ -102,6 +102,41 @@ def test_the_newest_of_those_that_ended_stay(owner: psycopg.Connection) -> None:
     assert value(owner, _SWEEP, [None, 4, 200]) == 0
 
 
+def test_what_one_role_starts_shortens_nothing_of_anothers(
+    home: Database, owner: psycopg.Connection
+) -> None:
+    """Nor what was kept for a role that is gone, for as long as days allow."""
+    flood, gone = home.add_role(), home.add_role()
+    with home.connect("postgres") as superuser:
+        for role in (flood, gone):
+            superuser.execute("SELECT df.grant_usage(%s)", [role.name])
+            superuser.execute(f"SET ROLE {role.name}".encode())
+            superuser.execute(
+                "SELECT df.start('SELECT 1', %s || n) FROM generate_series(1, 9) n",
+                ["flood" if role is flood else "gone"],
+            )
+            superuser.execute("RESET ROLE")
+        superuser.execute("SELECT df.revoke_usage(%s)", [gone.name])
+        superuser.execute(f"DROP ROLE {gone.name}".encode())
+    for k in range(3):
+        end(owner, start(owner, f"mine {k}"), "completed", 20 + k)
+    key = value(owner, "SELECT df.start('SELECT 1', 'mine 3', key => 'order 7')")
+    end(owner, key, "completed", 25)
+    owner.execute(
+        "UPDATE df._instances SET status = 'completed', ready_at = NULL, completed_at ="
+        " now() - right(label, 1)::integer * interval '1 s' WHERE label ~ 'flood|gone'"
+    )
+    assert value(owner, _SWEEP, [30, 4, 200]) == 10
+    mine = [f"mine {k}" for k in range(4)]
+    newest = [f"{whose}{k}" for whose in ("flood", "gone") for k in range(1, 5)]
+    assert labels(owner) == [*newest, *mine]
+    assert value(owner, "SELECT df.start('SELECT 1', key => 'order 7')") == key
+    assert value(owner, _SWEEP, [21.5, 4, 200]) == 2  # days count for all
+    one = "SELECT df._sweep_2(ARRAY[%s::regrole]::oid[], 0, NULL, 200)"
+    assert value(owner, one, [flood.name]) == 4
+    assert value(owner, "SELECT count(*) FROM df._ended_roles_1()") == 2
+
+
 @pytest.mark.parametrize("room", [1, 3])
 def test_a_sweep_takes_the_oldest_and_no_more_than_asked_for(
     owner: psycopg.Connection, room: int
@@ -171,10 +206,16 @@ def test_a_sweep_reads_what_it_needs_from_the_index(owner: psycopg.Connection) -
         " clock_timestamp() - seq * interval '1 second'"
     )
     owner.execute("VACUUM ANALYZE df._instances")
-    plan = rows(
-        owner,
-        "EXPLAIN SELECT i.id FROM df._instances i WHERE i.completed_at < now() - interval '1 hour'"
+    of_a_role = "FROM df._instances i WHERE i.submitted_by = current_user::regrole AND"
+    old = (
+        f"SELECT i.id {of_a_role} i.completed_at < now() - interval '1 hour'"
         " AND i.status IN ('completed', 'failed', 'cancelled')"
-        " ORDER BY i.completed_at LIMIT 20 FOR UPDATE SKIP LOCKED",
+        " ORDER BY i.completed_at LIMIT 20 FOR UPDATE SKIP LOCKED"
     )
-    assert "_instances_ended" in "\n".join(line for (line,) in plan)
+    newest = (
+        f"SELECT i.completed_at {of_a_role} i.completed_at IS NOT NULL"
+        " ORDER BY i.completed_at DESC OFFSET 100 LIMIT 1"
+    )
+    for asked in (old, newest):
+        plan = rows(owner, f"EXPLAIN {asked}")
+        assert "_instances_ended_of" in "\n".join(line for (line,) in plan)
