@@ -85,7 +85,7 @@ def owner_part(plan: Plan) -> Iterator[Statement]:
     """What the migrate role runs after ``durproxy init``."""
     if not plan.is_one_role:
         yield Statement(
-            "The functions of the engine, the schema's tables to read, its settings to write.",
+            "The functions of the engine, and the schema's tables to read.",
             f"SELECT df.grant_engine({_text(plan.run_role)});",
         )
     for user in plan.users:

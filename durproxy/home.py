@@ -41,19 +41,33 @@ def prepare_home(settings: Settings) -> None:
     _record(settings)
 
 
+def set_audit_days(settings: Settings) -> None:
+    """As the owner of the home schema, who alone may shorten it."""
+    with connect(settings.upstream) as connection:
+        _set_audit_days(connection, settings)
+
+
+def _set_audit_days(connection: psycopg.Connection, settings: Settings) -> None:
+    connection.execute(
+        "UPDATE df._settings SET value = %(days)s WHERE name = 'audit_days' AND value <> %(days)s",
+        {"days": f"{settings.audit_days:g}"},
+    )
+
+
 def _record(settings: Settings) -> None:
     """Tell the functions in the server what they need to know of the settings."""
-    told = {
-        "new_transaction_start_timeout": f"{settings.new_transaction_start_timeout:g}",
-        "set_aside_after": str(settings.set_aside_after),
-        "audit_days": f"{settings.audit_days:g}",
-        "enable_superuser_instances": str(settings.enable_superuser_instances).lower(),
-    }
     with connect(settings.upstream) as connection:
-        connection.execute(
-            "INSERT INTO df._settings AS s (name, value)"
-            " SELECT name, value FROM unnest(%s::text[], %s::text[]) AS told (name, value)"
-            " ON CONFLICT (name) DO UPDATE SET value = excluded.value"
-            " WHERE s.value <> excluded.value",
-            [list(told), list(told.values())],
-        )
+        owns = "SELECT pg_catalog.has_table_privilege('df._settings', 'UPDATE')"
+        if connection.execute(owns).fetchone() == (True,):
+            _set_audit_days(connection, settings)
+        row = connection.execute(
+            "SELECT df._record_settings_1(%s, %s, %s, %s)",
+            [
+                settings.audit_days,
+                settings.enable_superuser_instances,
+                settings.new_transaction_start_timeout,
+                settings.set_aside_after,
+            ],
+        ).fetchone()
+    if row is not None and row[0] != settings.audit_days:
+        _log.warning("home.audit_kept_longer", audit_days=row[0], setting=settings.audit_days)

@@ -22,12 +22,15 @@ def init(as_json: Json = False, upstream: Upstream = None, config: Config = None
     from durproxy.cli.tables import print_json
     from durproxy.config import load_settings
     from durproxy.connecting import connect
+    from durproxy.home import set_audit_days
     from durproxy.schema.install import install
 
     settings = load_settings({"upstream": upstream}, config)
     passwords.configure(settings)
     connect(settings.upstream).close()
     report = install(settings.upstream)
+    if "audit_days" in settings.model_fields_set:
+        set_audit_days(settings)
     if as_json:
         print_json(asdict(report))
         return

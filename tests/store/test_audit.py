@@ -10,6 +10,7 @@ import pytest
 from tests.fix_postgres import Database, Role
 from tests.store.asking import refusal, rows, value
 from tests.store.conftest import Connect
+from tests.waiting import wait_until
 
 ORDERS = (
     "SELECT action, role, owner, detail FROM df.audit WHERE instance_id = %s ORDER BY at, action"
@@ -75,7 +76,26 @@ def test_the_audit_of_others_is_not_shown(
 ) -> None:
     instance = value(session, "SELECT df.start('SELECT 1')")
     session.execute("SELECT df.cancel(%s)", [instance])
-    assert rows(connect(add_user()), "TABLE df.audit") == []
+    stranger = add_user()
+    told = rows(connect(stranger), "SELECT action, owner FROM df.audit")
+    assert told == [("grant_usage", stranger.name)]
+
+
+def test_the_name_of_a_role_that_was_dropped_shows_nothing_of_it(
+    connect: Connect, store: Database, owner: psycopg.Connection, user: Role
+) -> None:
+    with connect(user) as session:
+        instance = value(session, "SELECT df.start('SELECT 1', 'treasure')")
+        session.execute("SELECT df.cancel(%s, 'treasure')", [instance])
+    owner.execute("DELETE FROM df._instances WHERE id = %s", [instance])
+    superuser = connect("postgres")
+    superuser.execute("SELECT df.revoke_usage(%s)", [user.name])
+    superuser.execute(f"DROP ROLE {user.name}".encode())
+    superuser.execute(f"CREATE ROLE {user.name} LOGIN PASSWORD '{user.password}'".encode())
+    owner.execute("SELECT df.grant_usage(%s)", [user.name])
+    assert rows(connect(user), "SELECT action FROM df.audit") == [("grant_usage",)]
+    kept = "SELECT action, owner FROM df._audit WHERE instance = %s ORDER BY at"
+    assert rows(owner, kept, [instance]) == [("start", user.name), ("cancel", user.name)]
 
 
 CHANGES = [
@@ -102,9 +122,69 @@ def test_not_even_the_owner_changes_what_is_young(
     for change in CHANGES[:3]:
         assert refusal(owner, change).message_primary == "the audit is append-only"
     owner.execute(
-        "INSERT INTO df._audit (at, action, owner, role)"
-        " SELECT now() - interval '91 days', 'old', 'x', 'y' FROM generate_series(1, 3)"
+        "INSERT INTO df._audit (keep_until, action, owner, role_id, role)"
+        " SELECT now() - interval '1 s', 'old', 'x', current_user::regrole, 'y'"
+        " FROM generate_series(1, 3)"
     )
     young = value(owner, "SELECT count(*) FROM df._audit WHERE action <> 'old'")
     assert [value(owner, "SELECT df._sweep_audit_1(2)") for _ in range(3)] == [2, 1, 0]
     assert value(owner, "SELECT count(*) FROM df._audit") == young > 0
+
+
+@pytest.mark.one_postgres
+def test_a_start_is_told_for_as_long_as_orders_are(home: Database) -> None:
+    """Also when its workflow is deleted long before, by whomever."""
+    with home.connect() as owner:
+        owner.execute("SET application_name = 'shop'")
+        owner.execute("SELECT df.start('SELECT 1', label) FROM unnest('{old,a,b,c}'::text[]) label")
+        owner.execute(
+            "UPDATE df._instances SET status = 'failed', ready_at = NULL,"
+            " created_at = now() - ascii(label) % 97 * interval '7 days',"  # "old" is 98 days old
+            " completed_at = now() - ascii(label) * interval '1 s'"
+        )
+        asked = "SELECT * FROM df.audit WHERE action = 'start' AND detail <> 'old' ORDER BY at"
+        before = rows(owner, asked)
+        assert len(before) == 3
+        mine = "ARRAY[current_user::regrole]::oid[]"
+        for deletion in (
+            "SELECT df._sweep_1(NULL, 3, 200)",  # the oldest
+            f"SELECT df._sweep_2({mine}, 0, NULL, 1)",
+            "DELETE FROM df._instances",
+        ):
+            left = value(owner, "SELECT count(*) FROM df._instances")
+            owner.execute(deletion.encode())
+            assert value(owner, "SELECT count(*) FROM df._instances") < left
+            assert rows(owner, asked) == before
+        assert left == 2
+        assert value(owner, "SELECT count(*) FROM df._audit WHERE detail = 'old'") == 0
+        kept = "SELECT every(keep_until = at + interval '90 days') FROM df._audit"
+        assert value(owner, f"{kept} WHERE action = 'start'")
+
+
+@pytest.mark.one_postgres
+def test_who_runs_the_engine_does_not_shorten_the_audit(home: Database) -> None:
+    runner = home.add_role()
+    home.psql(f"GRANT {runner.name} TO {home.role}", "postgres")
+    with home.connect() as owner, home.connect(runner) as running:
+        owner.execute("SELECT df.grant_engine(%s)", [runner.name])
+        young = value(owner, "SELECT count(*) FROM df._audit")
+        assert young > 0
+        for attempt in (
+            "UPDATE df._settings SET value = '0.001' WHERE name = 'audit_days'",
+            "DELETE FROM df._settings",
+            "DELETE FROM df._audit",
+            "ALTER TABLE df._audit DISABLE TRIGGER ALL",
+        ):
+            assert refusal(running, attempt).sqlstate == "42501"
+        record = "SELECT df._record_settings_1(%s, false, 5, 5)"
+        for days in ("-1", "36501", "NaN", "Infinity"):
+            assert refusal(running, record, [days]).sqlstate == "22023"
+        told = [value(running, record, [days]) for days in ("1", "0.001", None, "100", "0", "1")]
+        assert told == [90, 90, 90, 100, 0, 0]  # 0: no limit
+        # only the owner lowers it, and for what is written from then on
+        owner.execute("UPDATE df._settings SET value = '0.000001' WHERE name = 'audit_days'")
+        owner.execute("SELECT df.revoke_usage(%s)", [runner.name])
+        clock = "SELECT count(*) FROM df._audit WHERE keep_until > now() + '80 days'"
+        assert value(owner, clock) == young
+        wait_until(lambda: value(owner, "SELECT df._sweep_audit_1(200)") == 1, "the new one goes")
+        assert value(owner, "SELECT count(*) FROM df._audit") == young

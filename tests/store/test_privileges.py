@@ -79,6 +79,7 @@ DENIED = [
     # administration
     "SELECT df.grant_usage(current_user)",
     "SELECT df.revoke_usage('postgres')",
+    "INSERT INTO df._commands (verb, name) VALUES ('grant_usage', 'postgres')",
     "CREATE TABLE df.mine ()",
     "CREATE FUNCTION df.mine() RETURNS int LANGUAGE sql AS 'SELECT 1'",
     "DROP VIEW df.instances",

@@ -296,6 +296,8 @@ BEGIN
             PERFORM df._do_unschedule(NEW.who, NEW.name);
         WHEN 'setvar', 'unsetvar', 'clearvars' THEN
             PERFORM df._do_variable(NEW.who, NEW.verb, NEW.name, NEW.payload);
+        WHEN 'grant_usage', 'grant_viewer', 'grant_operator', 'grant_engine', 'revoke_usage' THEN
+            PERFORM df._do_grant(NEW.who, NEW.verb, NEW.name, coalesce(string_to_array(NEW.payload, ', '), '{}'));
         ELSE
             RAISE EXCEPTION 'unknown command "%"', NEW.verb USING ERRCODE = '22023';
     END CASE;
@@ -363,6 +365,19 @@ END $$;
 
 -- ---------------------------------------------------------------------------------------------
 -- Giving and taking
+--
+-- The rights are the owner's, and so is every GRANT; but what somebody may give or take depends on
+-- who asks, which a SECURITY DEFINER function is not told. So these are orders, too: "who" of
+-- df._commands is the role that asks, under SET ROLE and in functions of others as well.
+--
+-- * A function may be called by whoever has EXECUTE on it, as any other.
+-- * Who is not the owner gives df.http, or the right to pass something on, only as far as its own
+--   right has the grant option.
+-- * Who is not the owner takes from roles that have nothing but the use of df, and only what it could
+--   have given.
+--
+-- What is asked of the catalog is asked as of now (has_..._privilege): an old snapshot of the
+-- transaction must not bring back what a role had.
 
 -- All that looking takes. What a later migration adds here, those who have the rest get by it.
 CREATE FUNCTION df._reading_rights() RETURNS text[]
@@ -383,46 +398,80 @@ LANGUAGE sql IMMUTABLE AS $$
         'SELECT (instance_id) ON df._new']
 $$;
 
+-- What passing it on takes.
+CREATE FUNCTION df._passing_rights() RETURNS text[]
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT ARRAY['EXECUTE ON FUNCTION df.grant_usage(text, boolean, boolean), df.revoke_usage(text), df.metrics()']
+$$;
+
 -- All that a worker and a proxy do: the functions of the protocol, whose names end in its version.
 -- Those that any role may call are not among them.
 CREATE FUNCTION df._engine_rights() RETURNS text[]
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT ARRAY['USAGE ON SCHEMA df, df_held', 'SELECT ON ALL TABLES IN SCHEMA df',
-        'INSERT, UPDATE ON df._settings',
         'EXECUTE ON ROUTINE ' || string_agg(p.oid::regprocedure::text, ', ' ORDER BY p.oid)]
     FROM pg_proc p
     WHERE p.pronamespace = 'df'::regnamespace AND p.prosecdef AND p.proname ~ '_[0-9]+$'
 $$;
 
+-- Two GRANTs on one object at once fail with "tuple concurrently updated", so they queue at a table
+-- that users cannot lock.
 CREATE FUNCTION df._grant(p_role text, p_rights text[], p_option text DEFAULT '') RETURNS void
 LANGUAGE plpgsql AS $$
 DECLARE
     v_right text;
 BEGIN
-    IF NOT EXISTS (SELECT 1 FROM pg_roles r WHERE r.rolname = p_role) THEN
-        RAISE EXCEPTION 'role "%" does not exist', p_role USING ERRCODE = '42704';
-    END IF;
     LOCK TABLE df._migrations IN SHARE ROW EXCLUSIVE MODE;
     FOREACH v_right IN ARRAY p_rights LOOP
         EXECUTE format('GRANT %s TO %I', v_right, p_role) || p_option;
     END LOOP;
 END $$;
 
-CREATE FUNCTION df.grant_viewer(p_role text) RETURNS void
-LANGUAGE plpgsql STRICT SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+CREATE FUNCTION df._may_give_http(p_who regrole) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT bool_and(has_function_privilege(p_who::oid, http::oid, 'EXECUTE WITH GRANT OPTION'))
+    FROM unnest(ARRAY['df.http(text, text, text, jsonb, integer)',
+        'df.http_multipart(text, text, jsonb, jsonb, integer)']::regprocedure[]) http
+$$;
+
+-- Whether a role has more than the use of df: it owns the schema, sees or steers the workflows of all,
+-- runs the engine, or passes the use on.
+CREATE FUNCTION df._is_powerful(p_role regrole) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT bool_or(has_function_privilege(p_role::oid, power::oid, 'EXECUTE'))
+    FROM unnest(ARRAY['df._view_all()', 'df._operate_all()',
+        'df.grant_usage(text, boolean, boolean)', 'df.revoke_usage(text)',
+        'df._claim_1(uuid, integer, smallint, oid, integer, oid[], integer[], integer, boolean)']::regprocedure[]) power
+$$;
+
+CREATE FUNCTION df._do_grant_usage(p_who regrole, p_role text, p_http boolean, p_pass boolean) RETURNS void
+LANGUAGE plpgsql AS $$
+DECLARE
+    v_hint CONSTANT text := 'The owner of the schema df may give it.';
+    v_rights text[] := df._usage_rights();
 BEGIN
-    PERFORM df._grant(p_role, df._reading_rights() || ARRAY['EXECUTE ON FUNCTION df._view_all(), df.metrics()']);
+    IF p_http AND NOT df._may_give_http(p_who) THEN
+        RAISE EXCEPTION 'permission denied to give the use of function http' USING ERRCODE = '42501',
+            DETAIL = format('Role "%s" has no right to it that it may pass on.', pg_get_userbyid(p_who)),
+            HINT = v_hint;
+    ELSIF p_pass AND NOT has_function_privilege(
+        p_who::oid, 'df.grant_usage(text, boolean, boolean)', 'EXECUTE WITH GRANT OPTION')
+    THEN
+        RAISE EXCEPTION 'permission denied to let others pass on the use of df' USING ERRCODE = '42501',
+            DETAIL = format('Role "%s" may give it, but not the right to give it.', pg_get_userbyid(p_who)),
+            HINT = v_hint;
+    END IF;
+    IF p_http THEN
+        v_rights := v_rights || ('EXECUTE ON FUNCTION ' || df._http_functions());
+    END IF;
+    IF p_pass THEN
+        v_rights := v_rights || df._passing_rights();
+    END IF;
+    PERFORM df._grant(p_role, v_rights, CASE WHEN p_pass THEN ' WITH GRANT OPTION' ELSE '' END);
 END $$;
 
-CREATE FUNCTION df.grant_operator(p_role text) RETURNS void
-LANGUAGE plpgsql STRICT SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-    PERFORM df._grant(p_role, df._usage_rights()
-        || ARRAY['EXECUTE ON FUNCTION df._view_all(), df._operate_all(), df.metrics()']);
-END $$;
-
-CREATE FUNCTION df.grant_engine(p_role text) RETURNS void
-LANGUAGE plpgsql STRICT SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+CREATE FUNCTION df._do_grant_engine(p_role text) RETURNS void
+LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM df._grant(p_role, df._engine_rights());
     IF NOT pg_has_role(current_user, p_role, 'USAGE') THEN
@@ -432,23 +481,102 @@ BEGIN
     END IF;
 END $$;
 
-CREATE OR REPLACE FUNCTION df.revoke_usage(p_role text) RETURNS void
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+CREATE FUNCTION df._do_revoke_usage(p_who regrole, p_role text) RETURNS void
+LANGUAGE plpgsql AS $$
 DECLARE
-    v_right text;
+    v_role   CONSTANT regrole := to_regrole(quote_ident(p_role));
+    v_owns   CONSTANT boolean := pg_has_role(p_who::oid, current_user, 'USAGE');
+    v_rights text[] := df._usage_rights();
+    v_right  text;
 BEGIN
-    IF NOT EXISTS (SELECT 1 FROM pg_roles r WHERE r.rolname = p_role) THEN
-        RAISE EXCEPTION 'role "%" does not exist', p_role USING ERRCODE = '42704';
+    -- first the lock: what the role has must be what is taken from it
+    LOCK TABLE df._migrations IN SHARE ROW EXCLUSIVE MODE;
+    IF NOT v_owns AND df._is_powerful(v_role) THEN
+        RAISE EXCEPTION 'permission denied to take the use of df from role "%"', p_role USING ERRCODE = '42501',
+            DETAIL = 'It sees or steers the workflows of all, runs the engine, may pass the use of df on, or owns it.',
+            HINT = 'The owner of the schema df may take it.';
     ELSIF p_role = current_user THEN
         RAISE EXCEPTION 'role "%" owns the schema df', p_role USING ERRCODE = '55000';
+    ELSIF v_owns THEN
+        v_rights := df._engine_rights() || v_rights || df._passing_rights()
+            || ARRAY['EXECUTE ON FUNCTION df._view_all(), df._operate_all()'];
     END IF;
-    LOCK TABLE df._migrations IN SHARE ROW EXCLUSIVE MODE;
-    FOREACH v_right IN ARRAY df._engine_rights() || df._usage_rights() LOOP
+    IF df._may_give_http(p_who) THEN
+        v_rights := v_rights || ('EXECUTE ON FUNCTION ' || df._http_functions());
+    END IF;
+    FOREACH v_right IN ARRAY v_rights LOOP
         EXECUTE format('REVOKE %s FROM %I CASCADE', v_right, p_role);
     END LOOP;
-    EXECUTE format('REVOKE EXECUTE ON FUNCTION df.grant_usage(text, boolean, boolean), df.revoke_usage(text), df.metrics(), df._view_all(), df._operate_all(), %s FROM %I CASCADE',
-        df._http_functions(), p_role);
+    IF has_schema_privilege(v_role::oid, 'df', 'USAGE') THEN
+        RAISE WARNING 'role "%" may still use df', p_role USING
+            DETAIL = 'It is a superuser, or has the right from another role, or as a member of one.';
+    END IF;
 END $$;
+
+CREATE FUNCTION df._do_grant(p_who regrole, p_verb text, p_role text, p_options text[]) RETURNS void
+LANGUAGE plpgsql AS $$
+DECLARE
+    v_function CONSTANT regprocedure := format('df.%I(%s)', p_verb,
+        CASE p_verb WHEN 'grant_usage' THEN 'text, boolean, boolean' ELSE 'text' END);
+BEGIN
+    IF NOT has_function_privilege(p_who::oid, v_function::oid, 'EXECUTE') THEN  -- it is an order by hand
+        RAISE EXCEPTION 'permission denied for function %', p_verb USING ERRCODE = '42501';
+    ELSIF NOT EXISTS (SELECT 1 FROM pg_roles r WHERE r.rolname = p_role) THEN
+        RAISE EXCEPTION 'role "%" does not exist', p_role USING ERRCODE = '42704';
+    ELSIF NOT p_options <@ ARRAY['include_http', 'with_grant'] THEN
+        RAISE EXCEPTION 'unknown options "%"', array_to_string(p_options, ', ') USING ERRCODE = '22023';
+    END IF;
+    CASE p_verb
+        WHEN 'grant_usage' THEN
+            PERFORM df._do_grant_usage(p_who, p_role, 'include_http' = ANY (p_options), 'with_grant' = ANY (p_options));
+        WHEN 'grant_viewer' THEN
+            PERFORM df._grant(p_role, df._reading_rights()
+                || ARRAY['EXECUTE ON FUNCTION df._view_all(), df.metrics()']);
+        WHEN 'grant_operator' THEN
+            PERFORM df._grant(p_role, df._usage_rights()
+                || ARRAY['EXECUTE ON FUNCTION df._view_all(), df._operate_all(), df.metrics()']);
+        WHEN 'grant_engine' THEN
+            PERFORM df._do_grant_engine(p_role);
+        WHEN 'revoke_usage' THEN
+            PERFORM df._do_revoke_usage(p_who, p_role);
+    END CASE;
+END $$;
+
+CREATE OR REPLACE FUNCTION df.grant_usage(
+    p_role text, include_http boolean DEFAULT false, with_grant boolean DEFAULT false)
+RETURNS void LANGUAGE plpgsql SECURITY INVOKER AS $$
+BEGIN
+    INSERT INTO df._commands (verb, name, payload) VALUES ('grant_usage', p_role, pg_catalog.concat_ws(', ',
+        CASE WHEN include_http THEN 'include_http' END, CASE WHEN with_grant THEN 'with_grant' END));
+END $$;
+
+CREATE OR REPLACE FUNCTION df.revoke_usage(p_role text) RETURNS void
+LANGUAGE plpgsql SECURITY INVOKER AS $$
+BEGIN
+    INSERT INTO df._commands (verb, name) VALUES ('revoke_usage', p_role);
+END $$;
+
+CREATE FUNCTION df.grant_viewer(p_role text) RETURNS void
+LANGUAGE plpgsql STRICT AS $$
+BEGIN
+    INSERT INTO df._commands (verb, name) VALUES ('grant_viewer', p_role);
+END $$;
+
+CREATE FUNCTION df.grant_operator(p_role text) RETURNS void
+LANGUAGE plpgsql STRICT AS $$
+BEGIN
+    INSERT INTO df._commands (verb, name) VALUES ('grant_operator', p_role);
+END $$;
+
+CREATE FUNCTION df.grant_engine(p_role text) RETURNS void
+LANGUAGE plpgsql STRICT AS $$
+BEGIN
+    INSERT INTO df._commands (verb, name) VALUES ('grant_engine', p_role);
+END $$;
+
+-- they run as who calls them, so that they are not among those that are closed to all by themselves
+REVOKE EXECUTE ON FUNCTION df.grant_usage(text, boolean, boolean), df.revoke_usage(text),
+    df.grant_viewer(text), df.grant_operator(text), df.grant_engine(text) FROM PUBLIC;
 
 -- What has come with a migration is given to whoever has what was there before. A right that shows
 -- it stands for each kind: to give orders, to look at all, to claim.
