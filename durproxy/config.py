@@ -159,7 +159,7 @@ class Settings(BaseSettings):
     http_proxy_resolves: bool = False  # the proxy is told names, and judges where they lead
     http_max_response_bytes: int = Field(default=10_000_000, ge=1)
     http_max_timeout: float = Field(default=300.0, gt=0)  # seconds, whatever the step asks for
-    http_concurrency: int = Field(default=20, ge=1)  # calls of one engine at a time
+    http_concurrency: int = Field(default=40, ge=1)  # calls of one engine at a time
 
     secrets: Annotated[dict[SecretName, Secret], NoDecode, BeforeValidator(parsed_table)] = Field(
         default={}, repr=False

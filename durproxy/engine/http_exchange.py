@@ -8,6 +8,7 @@ import re
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 
 import httpcore
 import httpx
@@ -20,6 +21,7 @@ from durproxy.engine.http_proxy import ForwardProxy
 from durproxy.engine.http_request import HttpRequest
 from durproxy.engine.http_tls import HttpTls
 from durproxy.engine.http_transport import Allowance, Hop, TooMuch, VettedTransport
+from durproxy.engine.names import Names
 from durproxy.engine.used_secrets import NO_SECRETS, UsedSecrets
 
 MAX_REDIRECTS = 5
@@ -93,6 +95,7 @@ class Route:
     policy: EgressPolicy
     limits: Limits
     tls: HttpTls
+    names: Names
     proxy: ForwardProxy | None = None
     used: UsedSecrets = NO_SECRETS
 
@@ -151,7 +154,8 @@ async def _exchange(request: HttpRequest, route: Route) -> Answer:
     proxy_context = None
     if route.proxy is not None and route.proxy.encrypted:
         proxy_context = route.tls.context_for(route.role, route.proxy.host)
-    transport = VettedTransport(allowance, route.proxy, proxy_context)
+    look_up = partial(route.names.addresses, route.role)
+    transport = VettedTransport(look_up, allowance, route.proxy, proxy_context)
     async with httpx.AsyncClient(transport=transport, timeout=None, trust_env=False) as client:  # noqa: S113
         sent, carried = _first_request(client, request), route.used.names
         for _ in range(MAX_REDIRECTS + 1):

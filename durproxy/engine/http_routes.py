@@ -12,6 +12,7 @@ from durproxy.engine.egress import EgressPolicy
 from durproxy.engine.http_exchange import Limits, Route
 from durproxy.engine.http_proxy import ForwardProxy
 from durproxy.engine.http_tls import HttpTls
+from durproxy.engine.names import Names
 from durproxy.engine.secrets import Secrets
 from durproxy.engine.used_secrets import UsedSecrets
 
@@ -23,6 +24,7 @@ class HttpRoutes:
         self._settings = settings
         self._policy = EgressPolicy.of(settings)
         self._tls = HttpTls.of(settings)
+        self._names = Names()
         self._secrets = Secrets(settings.secrets)
         self._proxy = (
             None
@@ -38,7 +40,8 @@ class HttpRoutes:
         """For one call with this configuration, its secrets fetched. Raises SecretUnavailable."""
         values = await self._secrets.values_for(role, find_secrets(config))
         used = UsedSecrets(values, self._secrets)
-        return Route(role, self._policy, self._limits(role), self._tls, self._proxy, used)
+        limits = self._limits(role)
+        return Route(role, self._policy, limits, self._tls, self._names, self._proxy, used)
 
     def _limits(self, role: str) -> Limits:
         settings = self._settings

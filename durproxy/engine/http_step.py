@@ -39,6 +39,7 @@ from durproxy.engine.egress import EgressRefused
 from durproxy.engine.http_exchange import Answer, ExchangeFailure, Route, exchange
 from durproxy.engine.http_request import HttpRequest, fill_request
 from durproxy.engine.http_routes import HttpRoutes
+from durproxy.engine.http_shares import Shares
 from durproxy.engine.quotas import Quotas
 from durproxy.engine.secrets import SecretUnavailable
 from durproxy.engine.statistics import http_answered, http_failed
@@ -64,14 +65,14 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 1.0  # seconds between attempts to write an
 
 
 class HttpSteps:
-    """Runs HTTP steps under the configured policy and limits, so many at a time."""
+    """Runs HTTP steps under the configured policy and limits, so many at a time of each role."""
 
     def __init__(self, store: Store, settings: Settings, quotas: Quotas, traces: Traces) -> None:
         self._store = store
         self.traces = traces  # of this worker
         self._quotas = quotas
         self._routes = HttpRoutes(settings)
-        self._free = trio.Semaphore(settings.http_concurrency)
+        self._shares = Shares(settings.http_concurrency)
 
     async def run(self, claim: Claim, action: RunStep) -> StepResult:
         """Make the call and record its outcome.
@@ -81,11 +82,8 @@ class HttpSteps:
         node = action.key.node
         try:
             await self._check_permitted(claim, action)
-            await self._check_quota(claim, action)
-            route = await self._routes.route_for(claim.role or "", action.node.config)
-            request = _request(claim, action, route)
-            await self.traces.tell(claim, action.key, request.headers)
-            answer, duration = await self._answered(request, route)
+            async with self._shares.slot(claim.role_id):
+                answer, duration = await self._answered(claim, action)
         except EgressRefused as refusal:
             http_failed("WF023")
             error = StepError(str(refusal), "WF023", hint=refusal.hint, node=node)
@@ -139,13 +137,17 @@ class HttpSteps:
                 )
             )
 
-    async def _answered(self, request: HttpRequest, route: Route) -> tuple[Answer, int]:
-        async with self._free:
-            begun = trio.current_time()
-            answer = await exchange(request, route)
-            if answer.status in _NOT_ACCEPTED:
-                route.used.refused()
-            return answer, round((trio.current_time() - begun) * 1000)
+    async def _answered(self, claim: Claim, action: RunStep) -> tuple[Answer, int]:
+        """The answer, and how many milliseconds it took."""
+        await self._check_quota(claim, action)
+        route = await self._routes.route_for(claim.role or "", action.node.config)
+        request = _request(claim, action, route)
+        await self.traces.tell(claim, action.key, request.headers)
+        begun = trio.current_time()
+        answer = await exchange(request, route)
+        if answer.status in _NOT_ACCEPTED:
+            route.used.refused()
+        return answer, round((trio.current_time() - begun) * 1000)
 
     async def _record(self, claim: Claim, action: RunStep, result: str) -> str:
         """Write the result; as it is stored.

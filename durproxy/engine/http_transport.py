@@ -8,18 +8,18 @@ calls: no connection, no cookie, no proxy setting of the environment.
 
 from __future__ import annotations
 
-import socket
 import ssl
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import httpcore
 import httpx
-import trio
 
 from durproxy.engine.egress import Reach
 from durproxy.engine.http_proxy import ForwardProxy
+
+LookUp = Callable[[str, int], Awaitable[list[str]]]
 
 
 class TooMuch(Exception):
@@ -45,11 +45,13 @@ class VettedBackend(httpcore.AsyncNetworkBackend):
     def __init__(
         self,
         reach: Reach,
+        look_up: LookUp,
         allowance: Allowance,
         proxy: ForwardProxy | None = None,
         proxy_context: ssl.SSLContext | None = None,
     ) -> None:
         self._reach = reach
+        self._look_up = look_up
         self._allowance = allowance
         self._proxy = proxy
         self._proxy_context = proxy_context
@@ -76,7 +78,7 @@ class VettedBackend(httpcore.AsyncNetworkBackend):
         if self._proxy is not None and self._proxy.resolves:
             self._reach.check_unresolved(host)
             return [host]
-        addresses = await _resolve(host, port)
+        addresses = await self._look_up(host, port)
         for address in addresses:  # one bad address among good ones is no accident
             self._reach.check_address(host, address)
         return addresses
@@ -88,14 +90,6 @@ class VettedBackend(httpcore.AsyncNetworkBackend):
         stream = await self._inner.connect_tcp(self._proxy.host, self._proxy.port)
         counted = _Counted(stream, self._allowance)
         return await self._proxy.tunnel(counted, self._proxy_context, address, port)
-
-
-async def _resolve(host: str, port: int) -> list[str]:
-    try:
-        found = await trio.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
-        raise httpcore.ConnectError(f'could not resolve host "{host}": {error}') from None
-    return list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found))
 
 
 class _Counted(httpcore.AsyncNetworkStream):
@@ -147,10 +141,12 @@ class VettedTransport(httpx.AsyncBaseTransport):
 
     def __init__(
         self,
+        look_up: LookUp,
         allowance: Allowance,
         proxy: ForwardProxy | None = None,
         proxy_context: ssl.SSLContext | None = None,
     ) -> None:
+        self._look_up = look_up
         self._allowance = allowance
         self._proxy = proxy
         self._proxy_context = proxy_context
@@ -183,7 +179,9 @@ class VettedTransport(httpx.AsyncBaseTransport):
     def _pool(self) -> httpcore.AsyncConnectionPool:
         hop, self._hop = self._hop, None
         assert hop is not None, "every request is judged"
-        backend = VettedBackend(hop.reach, self._allowance, self._proxy, self._proxy_context)
+        backend = VettedBackend(
+            hop.reach, self._look_up, self._allowance, self._proxy, self._proxy_context
+        )
         pool = httpcore.AsyncConnectionPool(ssl_context=hop.context, network_backend=backend)
         self._pools.append(pool)
         return pool

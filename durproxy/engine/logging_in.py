@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import trio
-
 from durproxy import passwords
 from durproxy.engine.connection import Connection
+from durproxy.engine.threads import Threads
 from durproxy.errors import UpstreamUnreachable
+
+_asking = Threads(1)  # who asks for the same password at the same time waits for it anyway
 
 
 async def log_in(conninfo: str) -> Connection:
@@ -22,4 +23,4 @@ async def log_in(conninfo: str) -> Connection:
 
 
 async def _with_password(conninfo: str) -> str:
-    return await trio.to_thread.run_sync(passwords.with_password, conninfo, abandon_on_cancel=True)
+    return await _asking.run(conninfo, passwords.with_password, conninfo)

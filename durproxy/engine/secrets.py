@@ -21,6 +21,7 @@ from durproxy.config_tables import EVERYONE, Secret
 from durproxy.engine.core.states import StepError
 from durproxy.engine.hosts import any_matches
 from durproxy.engine.redaction import SHORTEST
+from durproxy.engine.threads import Threads
 from durproxy.log import get_logger
 
 _log = get_logger(__name__)
@@ -57,6 +58,7 @@ class Secrets:
         self._kept: dict[str, _Kept] = {}
         self._not_before: dict[str, float] = {}
         self._fetching = {name: trio.Lock() for name in configured}
+        self._reading = Threads(1)  # of each file
 
     async def values_for(self, role: str, names: Iterable[str]) -> dict[str, str]:
         """The values of these. Raises SecretUnavailable."""
@@ -89,7 +91,7 @@ class Secrets:
                 return kept.value
             if now >= self._not_before.get(name, now):
                 try:
-                    value = _checked(await _fetch(secret))
+                    value = _checked(await self._fetch(secret))
                 except _NotFetched as failure:
                     _log.warning("secret.not_fetched", secret=name, reason=str(failure))
                     self._not_before[name] = trio.current_time() + _PAUSE
@@ -101,6 +103,21 @@ class Secrets:
             raise SecretUnavailable(
                 f'secret "{name}" is not available', "58000", "The engine's log says why."
             )
+
+    async def _fetch(self, secret: Secret) -> str:
+        if secret.env is not None:
+            value = os.environ.get(secret.env)
+            if value is None:
+                raise _NotFetched(f'variable "{secret.env}" is not set')
+            return value
+        try:
+            with trio.fail_after(_FETCH_LIMIT):
+                if secret.file is not None:
+                    return _text(await self._reading.run(secret.file, _read, secret.file))
+                assert secret.command is not None
+                return _text(await _run(secret.command))
+        except trio.TooSlowError:
+            raise _NotFetched(f"it has not come in {_FETCH_LIMIT:g} s") from None
 
 
 def _checked(value: str) -> str:
@@ -117,29 +134,10 @@ def _checked(value: str) -> str:
     return value
 
 
-async def _fetch(secret: Secret) -> str:
-    if secret.env is not None:
-        value = os.environ.get(secret.env)
-        if value is None:
-            raise _NotFetched(f'variable "{secret.env}" is not set')
-        return value
+def _read(path: Path) -> bytes:
     try:
-        with trio.fail_after(_FETCH_LIMIT):
-            if secret.file is not None:
-                return _text(await _read(secret.file))
-            assert secret.command is not None
-            return _text(await _run(secret.command))
-    except trio.TooSlowError:
-        raise _NotFetched(f"it has not come in {_FETCH_LIMIT:g} s") from None
-
-
-async def _read(path: Path) -> bytes:
-    def read() -> bytes:
         with path.open("rb") as file:
             return file.read(_MOST_BYTES + 1)
-
-    try:
-        return await trio.to_thread.run_sync(read, abandon_on_cancel=True)
     except OSError as error:
         raise _NotFetched(f'could not read "{path}": {error.strerror}') from None
 

@@ -24,6 +24,7 @@ from durproxy.engine.http_exchange import (
 from durproxy.engine.http_request import HttpRequest, Part
 from durproxy.engine.http_tls import HttpTls
 from durproxy.engine.http_transport import Allowance, VettedBackend
+from durproxy.engine.names import Names
 from tests.fix_http import Web
 from tests.waiting import wait_until_async
 
@@ -37,14 +38,14 @@ def request(url: str, method: str = "POST", body: bytes | None = None) -> HttpRe
 
 
 async def answer(sent: HttpRequest, policy: EgressPolicy = AT_HOME) -> Answer:
-    return await exchange(sent, Route("shop", policy, LIMITS, TLS))
+    return await exchange(sent, Route("shop", policy, LIMITS, TLS, Names()))
 
 
 async def failure(
     sent: HttpRequest, policy: EgressPolicy = AT_HOME, limits: Limits = LIMITS
 ) -> ExchangeFailure:
     with pytest.raises(ExchangeFailure) as caught:
-        await exchange(sent, Route("shop", policy, limits, TLS))
+        await exchange(sent, Route("shop", policy, limits, TLS, Names()))
     return caught.value
 
 
@@ -193,31 +194,18 @@ async def test_this_machine_is_out_of_bounds_by_default(web: Web, host: str) -> 
     assert web.asked == []
 
 
-async def test_the_address_that_was_judged_is_the_one_that_is_used(
-    web: Web, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A name that first resolves to one address and then to another (DNS rebinding)."""
-    resolved = iter(["127.0.0.1", "169.254.169.254"])
+async def test_one_private_address_among_public_ones_is_enough() -> None:
+    class Two(Names):
+        async def addresses(self, role: str, host: str, port: int) -> list[str]:
+            return ["8.8.8.8", "10.0.0.1"]
 
-    async def getaddrinfo(host: str, port: int, **_: object) -> list[object]:
-        return [(2, 1, 6, "", (next(resolved), port))]
-
-    monkeypatch.setattr(trio.socket, "getaddrinfo", getaddrinfo)
-    got = await answer(request(f"http://a.example:{web.port}/echo"))
-    assert got.status == 200
-    assert web.asked[0].headers["host"] == f"a.example:{web.port}"
-    assert list(resolved) == ["169.254.169.254"]  # asked once only
-
-
-async def test_one_private_address_among_public_ones_is_enough(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    async def getaddrinfo(host: str, port: int, **_: object) -> list[object]:
-        return [(2, 1, 6, "", (address, port)) for address in ("8.8.8.8", "10.0.0.1")]
-
-    monkeypatch.setattr(trio.socket, "getaddrinfo", getaddrinfo)
-    caught = await failure(request("https://a.example/"), EgressPolicy())
-    assert caught.message == 'host "a.example" has the address 10.0.0.1, which is not public'
+    with pytest.raises(ExchangeFailure) as caught:
+        await exchange(
+            request("https://a.example/"), Route("shop", EgressPolicy(), LIMITS, TLS, Two())
+        )
+    assert caught.value.message == (
+        'host "a.example" has the address 10.0.0.1, which is not public'
+    )
 
 
 async def test_no_proxy_of_the_environment_is_used(
@@ -230,7 +218,9 @@ async def test_no_proxy_of_the_environment_is_used(
 
 async def test_a_connection_by_socket_file_is_never_made() -> None:
     with pytest.raises(NotImplementedError):
-        await VettedBackend(Reach(), Allowance(0)).connect_unix_socket("/tmp/x")
+        await VettedBackend(
+            Reach(), partial(Names().addresses, "shop"), Allowance(0)
+        ).connect_unix_socket("/tmp/x")
 
 
 # --- limits, and servers that misbehave ---

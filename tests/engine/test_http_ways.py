@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import trio
 import trustme
 
 from durproxy.config_tables import HttpHost, HttpRule
@@ -26,6 +25,7 @@ from durproxy.engine.http_exchange import Answer, ExchangeFailure, Limits, Route
 from durproxy.engine.http_proxy import ForwardProxy
 from durproxy.engine.http_request import HttpRequest
 from durproxy.engine.http_tls import HttpTls
+from durproxy.engine.names import Names
 from durproxy.errors import ConfigurationError
 from tests.fix_http import Web, serving_web
 
@@ -73,7 +73,7 @@ def request(url: str, method: str = "POST", **changes: Any) -> HttpRequest:
 
 
 async def answer(sent: HttpRequest, tls: HttpTls, **changes: Any) -> Answer:
-    route = replace(Route("shop", AT_HOME, Limits(10, 100_000), tls), **changes)
+    route = replace(Route("shop", AT_HOME, Limits(10, 100_000), tls, Names()), **changes)
     return await exchange(sent, route)
 
 
@@ -83,25 +83,15 @@ async def failure(sent: HttpRequest, tls: HttpTls, **changes: Any) -> ExchangeFa
     return caught.value
 
 
-class Resolver(trio.abc.HostnameResolver):
+class Resolver(Names):
     """A name server's answers: the next list of addresses for each question."""
 
     def __init__(self, *answers: list[str]) -> None:
+        super().__init__()
         self.answers = list(answers)
 
-    async def getaddrinfo(
-        self,
-        host: Any,
-        port: Any,
-        family: Any = 0,
-        type: Any = 0,  # noqa: A002 -- the interface's name
-        proto: Any = 0,
-        flags: Any = 0,
-    ) -> Any:
-        return [(socket.AF_INET, type, 6, "", (address, port)) for address in self.answers.pop(0)]
-
-    async def getnameinfo(self, sockaddr: Any, flags: int) -> Any:
-        raise NotImplementedError
+    async def addresses(self, role: str, host: str, port: int) -> list[str]:
+        return self.answers.pop(0)
 
 
 # --- TLS ---
@@ -117,10 +107,11 @@ async def test_only_authorities_that_are_configured_are_trusted(secure: Web, fil
 
 
 async def test_the_certificate_must_be_the_names(secure: Web, files: Files) -> None:
-    trio.socket.set_custom_hostname_resolver(Resolver(["127.0.0.1"], ["127.0.0.1"]))
+    names = Resolver(["127.0.0.1"], ["127.0.0.1"])
     tls = HttpTls({}, files.ca)
-    assert (await answer(request(f"https://api.example:{secure.port}/echo"), tls)).status == 200
-    told = await failure(request(f"https://other.example:{secure.port}/echo"), tls)
+    right, other = (f"https://{name}.example:{secure.port}/echo" for name in ("api", "other"))
+    assert (await answer(request(right), tls, names=names)).status == 200
+    told = await failure(request(other), tls, names=names)
     assert "not valid for 'other.example'" in told.message
 
 
@@ -175,14 +166,14 @@ async def test_a_redirect_does_not_leave_tls(secure: Web, web: Web, files: Files
 async def test_a_name_that_resolves_anew_to_another_address(web: Web) -> None:
     """DNS rebinding: the answer that was judged is the one that is used, for each hop."""
     resolver = Resolver(["127.0.0.1"], ["169.254.169.254"])
-    trio.socket.set_custom_hostname_resolver(resolver)
     url = f"http://rebind.example:{web.port}"
-    assert (await answer(request(f"{url}/echo"), HttpTls({}))).status == 200
+    assert (await answer(request(f"{url}/echo"), HttpTls({}), names=resolver)).status == 200
     assert resolver.answers == [["169.254.169.254"]]
-    told = await failure(request(f"{url}/echo"), HttpTls({}))
+    told = await failure(request(f"{url}/echo"), HttpTls({}), names=resolver)
     assert "169.254.169.254, which is not public" in told.message
     resolver.answers = [["127.0.0.1"], ["169.254.169.254"]]  # the redirect asks again
-    assert (await failure(request(f"{url}/to?url=/echo"), HttpTls({}))).sqlstate == "WF023"
+    told = await failure(request(f"{url}/to?url=/echo"), HttpTls({}), names=resolver)
+    assert told.sqlstate == "WF023"
 
 
 # --- a forward proxy ---
@@ -248,14 +239,15 @@ async def test_the_proxy_is_told_the_address_that_was_judged(secure: Web, files:
     with relaying(secure.port) as relay:
         url = f"http://me:p%40ss@127.0.0.1:{relay.port}"
         proxy = ForwardProxy.from_url(url, resolves=False)
-        trio.socket.set_custom_hostname_resolver(Resolver(["10.1.2.3"], ["169.254.169.254"]))
+        ways: dict[str, Any] = {"proxy": proxy}
+        ways["names"] = Resolver(["10.1.2.3"], ["169.254.169.254"])
         tls = HttpTls({}, files.ca)
-        got = await answer(request("https://api.example/echo"), tls, proxy=proxy)
+        got = await answer(request("https://api.example/echo"), tls, **ways)
         assert got.status == 200
         assert relay.asked == ["CONNECT 10.1.2.3:443 HTTP/1.1"]
         assert b64decode(relay.authorization[0].split()[-1]) == b"me:p@ss"
         assert secure.asked[0].headers["host"] == "api.example"
-        told = await failure(request("https://api.example/echo"), tls, proxy=proxy)
+        told = await failure(request("https://api.example/echo"), tls, **ways)
         assert told.sqlstate == "WF023"
         assert len(relay.asked) == 1
 

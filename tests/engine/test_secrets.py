@@ -15,6 +15,7 @@ from durproxy.engine.egress import EgressPolicy
 from durproxy.engine.http_exchange import Answer, ExchangeFailure, Limits, Route, exchange
 from durproxy.engine.http_request import HttpRequest
 from durproxy.engine.http_tls import HttpTls
+from durproxy.engine.names import Names
 from durproxy.engine.secrets import Secrets, SecretUnavailable
 from durproxy.engine.used_secrets import UsedSecrets
 from tests.fix_http import Web
@@ -28,7 +29,7 @@ def request(url: str) -> HttpRequest:
 
 async def answer(sent: HttpRequest, secrets: UsedSecrets | None = None) -> Answer:
     policy, limits = EgressPolicy(allow_private=True), Limits(10, 100_000)
-    route = Route("shop", policy, limits, HttpTls({}), used=secrets or used())
+    route = Route("shop", policy, limits, HttpTls({}), Names(), used=secrets or used())
     return await exchange(sent, route)
 
 

@@ -307,13 +307,13 @@ def test_an_open_cancel_keeps_the_outcome_waiting_and_nobody_else(
 
 
 def test_waiting_calls_are_bounded_and_hold_no_connection(serve_with: ServeWith, web: Web) -> None:
-    serve = serve_with(http_allow_private=True, http_concurrency=3)
+    serve = serve_with(http_allow_private=True, http_concurrency=6)
     with serve.connect() as owner:
         ids = [
             value(owner, f"SELECT df.start('SELECT 1' ~> df.http('{web.url}/hold'))")
             for _ in range(6)
         ]
-        wait_until(lambda: len(web.asked) == 3, "as many calls as are allowed")
+        wait_until(lambda: len(web.asked) == 3, "as many calls as are allowed to one role")
         steps = (
             "SELECT count(*) FROM pg_stat_activity WHERE application_name = %s AND state <> 'idle'"
         )
@@ -323,3 +323,22 @@ def test_waiting_calls_are_bounded_and_hold_no_connection(serve_with: ServeWith,
         for instance in ids:
             assert value(owner, "SELECT df.await_instance(%s, 30)", instance) == "completed"
     assert len(web.asked) == 6
+
+
+def test_a_server_that_never_answers_delays_no_other_roles_call(
+    at_home: Serve, user: Role, client: psycopg.Connection, web: Web
+) -> None:
+    other = at_home.home.add_role()
+    at_home.home.psql(f"SELECT df.grant_usage('{other.name}', include_http => true)")
+    branches = f"df.http('{web.url}/hold')"
+    for _ in range(4):  # 16 calls at once
+        branches = f"({branches}) & ({branches})"
+    ids = [value(client, f"SELECT df.start({branches})") for _ in range(3)]
+    wait_until(lambda: len(web.asked) == 20, "half of the slots are in use, and no more")
+    with at_home.connect(other) as neighbour:
+        assert result(neighbour, f"df.http('{web.url}/echo')")["ok"]
+    assert len(web.asked) == 21
+    web.released.set()
+    for instance in ids:
+        assert value(client, "SELECT df.await_instance(%s, 30)", instance) == "completed"
+    assert len(web.asked) == 49
