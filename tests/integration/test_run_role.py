@@ -5,6 +5,8 @@ from __future__ import annotations
 import psycopg
 import pytest
 
+from durproxy.config import Settings, load_settings
+from durproxy.home import prepare_home, set_audit_days
 from tests.fix_postgres import Database, Role
 from tests.fix_serve import ServeWith, run_durproxy
 from tests.waiting import wait_until
@@ -41,7 +43,8 @@ def ended(client: psycopg.Connection, instance: str) -> str:
 def test_workflows_run_and_survive_without_owning_the_schema(
     serve_with: ServeWith, home: Database, runner: Role, user: Role
 ) -> None:
-    server = serve_with(upstream=home.dsn_for(runner), engines=2, lease=2)
+    server = serve_with(upstream=home.dsn_for(runner), engines=2, lease=2, audit_days=1)
+    assert server.wait_log("home.audit_kept_longer")["audit_days"] == 90
     with home.connect("postgres") as superuser:
         for role in (runner.name, home.role):
             assert superuser.execute(RIGHTS, [role]).fetchone() == (False,)
@@ -75,6 +78,24 @@ def test_workflows_run_and_survive_without_owning_the_schema(
         assert ended(client, sleeping[0]) == "completed"
         assert client.execute("TABLE done").fetchall() == [(user.name,), ("after",)]
     assert server.stop() == 0
+
+
+@pytest.mark.one_postgres
+def test_who_owns_the_schema_shortens_the_audit(home: Database, runner: Role) -> None:
+    def in_force() -> str:
+        return home.psql("SELECT value FROM df._settings WHERE name = 'audit_days'").strip()
+
+    def settings(upstream: str, days: float) -> Settings:
+        return load_settings({"upstream": upstream, "audit_days": days})
+
+    prepare_home(settings(home.dsn, 7))  # serve does this as it starts
+    assert in_force() == "7"
+    prepare_home(settings(home.dsn_for(runner), 3))
+    assert in_force() == "7"
+    assert run_durproxy("init", upstream=home.dsn, audit_days=3).returncode == 0
+    assert in_force() == "3"
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        set_audit_days(settings(home.dsn_for(runner), 1))
 
 
 def test_a_run_role_does_not_upgrade_and_says_who_does(home: Database, runner: Role) -> None:
