@@ -4,8 +4,8 @@
 -- row. Only when the instance is deleted the start gets a row of df._audit, for as long as it is still
 -- to be kept. An order (cancel, signal, pause, ...), a rerun and a grant leave a row there in the same
 -- transaction, so what was rolled back is not there. That row names roles by name and outlives the
--- instance and the roles; to whom it is shown goes by the roles themselves, not by a name that
--- another may have got since. Nobody changes it: users have no right to, and a trigger refuses the
+-- instance and the roles; it is shown to the role that has both the name and the number, since a name
+-- may be another's by now, and a number, after a restore into another cluster. Nobody changes it: users have no right to, and a trigger refuses the
 -- owner and superusers, too, until keep_until, which is fixed when the row is written.
 
 ALTER TABLE df._instances
@@ -161,7 +161,8 @@ CREATE VIEW df.audit WITH (security_barrier) AS
     SELECT a.at, a.action, a.instance AS instance_id, a.owner, a.role, a.login, a.address, a.pid, a.application,
         a.workflow, a.detail
     FROM df._audit a
-    WHERE a.owner_id = quote_ident(current_user)::regrole OR a.role_id = quote_ident(current_user)::regrole
+    WHERE a.owner_id = quote_ident(current_user)::regrole AND a.owner = current_user
+        OR a.role_id = quote_ident(current_user)::regrole AND a.role = current_user
         OR (SELECT df._sees_all())
     UNION ALL
     SELECT i.created_at, 'start', i.id, r.rolname::text, r.rolname::text, coalesce(i.login, r.rolname::text),
