@@ -8,8 +8,8 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import IO, Any, Protocol, TypeVar
 
 from durproxy.lifeline import dying_with_me
 
@@ -17,6 +17,18 @@ Event = dict[str, Any]
 T = TypeVar("T")
 
 _CLOSE_TIMEOUT = 20.0
+
+
+class Process(Protocol):
+    """What is needed of a ``subprocess.Popen``."""
+
+    pid: int
+    stdout: IO[str] | None
+
+    def poll(self) -> int | None: ...
+    def wait(self, timeout: float | None = None) -> int: ...
+    def send_signal(self, sig: int, /) -> None: ...
+    def kill(self) -> None: ...
 
 
 class Observed:
@@ -29,7 +41,12 @@ class Observed:
         self.log: list[Event] = []  # the structured lines, oldest first
         self.output: list[str] = []  # all other lines of stdout and stderr
         self._changed = threading.Condition()
-        self._process = subprocess.Popen(
+        self._process = self._start(arguments, env)
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _start(self, arguments: Sequence[str], env: Mapping[str, str] | None) -> Process:
+        return subprocess.Popen(
             [sys.executable, "-m", "durproxy.cli", *arguments],
             env=None if env is None else dict(env),
             stdin=subprocess.DEVNULL,
@@ -38,8 +55,6 @@ class Observed:
             text=True,
             preexec_fn=dying_with_me(signal.SIGTERM),
         )
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
 
     @property
     def pid(self) -> int:

@@ -11,16 +11,19 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import psycopg
 import pytest
 
-from durproxy.observed import Event, Observed
+from durproxy.cli import main
+from durproxy.observed import Event, Observed, Process
 from tests.fix_postgres import Database, Postgres, Role, install_checked
+from tests.forked import Forked
 
 # Of the processes under test: nothing of ours or libpq's that happens to be set here.
 ENVIRONMENT = {
@@ -51,8 +54,17 @@ def environment_of(settings: Mapping[str, object]) -> dict[str, str]:
 class Serve(Observed):
     """A running ``durproxy serve`` before a test's database."""
 
-    def __init__(self, home: Database, settings: dict[str, object], env: dict[str, str]) -> None:
+    def __init__(
+        self,
+        home: Database,
+        settings: dict[str, object],
+        env: dict[str, str] | None = None,
+        *,
+        by_command: bool = False,
+    ) -> None:
         self.home = home
+        # some of the environment is read while modules are imported
+        self._by_command = by_command or bool(env)
         self.port = 0
         chosen: dict[str, object] = {
             "upstream": home.dsn,
@@ -67,7 +79,12 @@ class Serve(Observed):
         arguments += ["--takeover"] * bool(chosen.pop("takeover", False))
         chosen = {name: value for name, value in chosen.items() if value is not None}
         environment = ENVIRONMENT | {"PGPASSFILE": str(home.passfile)} | environment_of(chosen)
-        super().__init__("serve", *arguments, env=environment | env)
+        super().__init__("serve", *arguments, env=environment | (env or {}))
+
+    def _start(self, arguments: Sequence[str], env: Mapping[str, str] | None) -> Process:
+        if self._by_command:
+            return super()._start(arguments, env)
+        return Forked(partial(_durproxy, list(arguments)), env=env)
 
     @property
     def dsn(self) -> str:
@@ -126,6 +143,11 @@ class Serve(Observed):
             pytest.fail(f"serve did not stop in {timeout:g} s\n{self.transcript()}")
 
 
+def _durproxy(arguments: list[str], fds: list[int]) -> None:
+    sys.argv = ["durproxy", *arguments]
+    main()
+
+
 @dataclass(frozen=True)
 class Visitor:
     """A role with a schema of its own in the database of a server that other tests use, too."""
@@ -162,11 +184,22 @@ class ServeWith(Protocol):
 
 
 @pytest.fixture
-def serve_with(home: Database) -> Iterator[ServeWith]:
+def by_command() -> bool:
+    """Whether servers are started as users do, with an interpreter of their own.
+
+    For modules about that to override; the others' are forks, which takes a tenth of the time.
+    """
+    return False
+
+
+@pytest.fixture
+def serve_with(home: Database, by_command: bool) -> Iterator[ServeWith]:
     with ExitStack() as started:
 
         def start(env: dict[str, str] | None = None, **settings: object) -> Serve:
-            server = started.enter_context(closing(Serve(home, settings, env or {})))
+            server = started.enter_context(
+                closing(Serve(home, settings, env, by_command=by_command))
+            )
             server.wait_ready()
             return server
 
@@ -183,7 +216,7 @@ def serve(serve_with: ServeWith) -> Serve:
 def shared_serve(postgres: Postgres) -> Iterator[Serve]:
     home = postgres.fresh_database()
     install_checked(home.dsn)
-    with closing(Serve(home, {}, {})) as server:
+    with closing(Serve(home, {})) as server:
         server.wait_ready()
         yield server
     postgres.drop_database(home)

@@ -22,6 +22,11 @@ from tests.waiting import wait_until
 pytestmark = pytest.mark.one_postgres
 
 
+@pytest.fixture
+def by_command() -> bool:
+    return True
+
+
 def is_alive(pid: int) -> bool:
     try:
         return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
@@ -35,7 +40,7 @@ def test_ready_line_comes_when_clients_can_connect_and_an_engine_runs(serve: Ser
 
 
 def test_first_serve_installs_the_home_schema(database: Database) -> None:
-    with closing(Serve(database, {}, {})) as server:
+    with closing(Serve(database, {}, by_command=True)) as server:
         server.wait_ready()
         assert server.psql("SELECT df.version() IS NOT NULL") == "t"
         assert server.events("home.installed")

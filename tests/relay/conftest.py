@@ -6,10 +6,10 @@ import json
 import os
 import signal
 import socket
-import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,15 +18,15 @@ import pytest
 import trio
 
 from durproxy.bus import LocalBus
-from durproxy.child import orders
+from durproxy.child import orders, run_child
 from durproxy.config import Settings
 from tests.fix_postgres import Database, Role
+from tests.forked import Forked
 from tests.waiting import wait_until
 
-_START = (
-    "import sys; from durproxy.child import run_child;"
-    " sys.exit(run_child('proxy', int(sys.argv[1]), [int(fd) for fd in sys.argv[2:]]))"
-)
+
+def _run_proxy(index: int, fds: list[int]) -> None:
+    sys.exit(run_child("proxy", index, fds))
 
 
 class Proxy:
@@ -41,12 +41,7 @@ class Proxy:
         orders_read, orders_write = os.pipe()
         ready_read, ready_write = os.pipe()
         fds = (orders_read, ready_write, listener.fileno())
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", _START, str(index), *map(str, fds)],
-            pass_fds=fds,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        self._process = Forked(partial(_run_proxy, index), fds)
         self.pid = self._process.pid
         listener.close()
         os.close(orders_read)
@@ -115,14 +110,14 @@ class Proxy:
             self.terminate()
         code = self.wait()
         self._reader.join()
-        assert self._process.stderr is not None
-        self._process.stderr.close()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
         assert code == 0, "\n".join(self.other_output)
         assert not [line for line in self.log if line["event"] == "connection.failed"], self.log
 
     def _read(self) -> None:
-        assert self._process.stderr is not None
-        for text in self._process.stderr:
+        assert self._process.stdout is not None
+        for text in self._process.stdout:
             try:
                 self.log.append(json.loads(text))
             except ValueError:
