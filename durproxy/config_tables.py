@@ -25,6 +25,8 @@ from durproxy.engine.hosts import plain_host
 
 _HOST = re.compile(r"\*|(?:\*\.)?[a-z0-9_-]+(?:\.[a-z0-9_-]+)*|[0-9a-f:.]*:[0-9a-f:.]*")
 
+_PLACE = re.compile(r"header(?::[A-Za-z0-9!#$%&'*+.^_`|~-]+)?|query|body|path|url")
+
 
 def _host_pattern(text: str) -> str:
     """A name, `*.name` for all names below it, `*` for any, or an address as URLs write it."""
@@ -107,14 +109,26 @@ class HttpHost(_Table):
         return self
 
 
+def _place(text: str) -> str:
+    if not _PLACE.fullmatch(text):
+        raise ValueError(
+            'a place of a secret is "header", "header:NAME", "query", "body", "path" or "url"'
+        )
+    return text.lower()
+
+
+SecretPlace = Annotated[str, AfterValidator(_place)]
+
+
 class Secret(_Table):
-    """Where a secret comes from, who may use it, and where it may be sent."""
+    """Where a secret comes from, who may use it, where it may be sent, and where it may stand."""
 
     env: Name | None = None
     file: Path | None = None
     command: tuple[Name, ...] | None = Field(default=None, min_length=1)
     roles: tuple[Name, ...] = Field(min_length=1)  # "*": all
     hosts: tuple[HostPattern, ...] = Field(min_length=1)
+    places: tuple[SecretPlace, ...] = Field(default=("header",), min_length=1)
     plain_http: bool = False  # may be sent without encryption
     refresh: float = Field(default=300.0, gt=0, allow_inf_nan=False)  # seconds
 

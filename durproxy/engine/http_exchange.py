@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 import logging
-import re
-import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -17,19 +14,20 @@ import trio
 import durproxy
 from durproxy.engine.egress import EgressPolicy, EgressRefused
 from durproxy.engine.egress_rules import Target
+from durproxy.engine.http_answer import Answer, ExchangeFailure, Limits, read_answer, too_large
 from durproxy.engine.http_proxy import ForwardProxy
 from durproxy.engine.http_request import HttpRequest
 from durproxy.engine.http_tls import HttpTls
 from durproxy.engine.http_transport import Allowance, Hop, TooMuch, VettedTransport
 from durproxy.engine.names import Names
+from durproxy.engine.redaction import Redactor
 from durproxy.engine.used_secrets import NO_SECRETS, UsedSecrets
 
 MAX_REDIRECTS = 5
 
 _PORTS = {"http": 80, "https": 443}
 _BESIDES_THE_BODY = 262_144  # bytes of headers, handshakes and redirects
-_READABLE = ("identity", "gzip", "")
-_GZIP = 16 + zlib.MAX_WBITS
+_MOST_TOLD = 1000  # characters of what went wrong, which may quote the server
 
 _DEFAULTS = {
     "Accept": "*/*",
@@ -40,51 +38,9 @@ _DEFAULTS = {
 _HARMLESS = frozenset(
     ("accept", "accept-encoding", "content-length", "content-type", "host", "user-agent")
 )
-_TEXTUAL = re.compile(
-    r"(text/.+|.+/(.+\+)?(json|xml|yaml|javascript|ecmascript|graphql|x-www-form-urlencoded|"
-    r"x-ndjson|json-seq|sql|toml))",
-    re.IGNORECASE,
-)
-# Python knows codecs under names that no web page should be able to choose
-_CHARSET = re.compile(
-    r"utf-?(8|16|32)|us-ascii|ascii|latin1|iso-8859-\d+|windows-\d+|koi8-[ru]|shift_jis|euc-\w+|"
-    r"gb\w+|big5",
-    re.IGNORECASE,
-)
-
-
 # they log URLs, which may hold secrets
 for _name in ("httpx", "httpcore"):
     logging.getLogger(_name).setLevel(logging.CRITICAL)
-
-
-class ExchangeFailure(Exception):
-    """There is no answer that could be a result."""
-
-    def __init__(self, message: str, sqlstate: str, hint: str | None = None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.sqlstate = sqlstate
-        self.hint = hint
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What one exchange may cost."""
-
-    timeout: float
-    response_bytes: int
-    of_quota: bool = False  # the bytes are the role's own limit
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A complete answer."""
-
-    status: int
-    headers: dict[str, str]
-    body: str
-    encoding: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +64,10 @@ async def exchange(request: HttpRequest, route: Route) -> Answer:
     try:
         return await _bounded(request, route)
     except ExchangeFailure as failure:
-        told = route.used.redactor.text(failure.message)
+        told = route.used.redactor().text(failure.message)[:_MOST_TOLD]
         raise ExchangeFailure(told, failure.sqlstate, failure.hint) from None
     except Exception as error:  # a defect: what would be told of it may hold a secret
-        if not route.used.names:
+        if not route.used.redactor():
             raise
         raise ExchangeFailure(f"HTTP request failed: {type(error).__name__}", "WF022") from None
 
@@ -124,7 +80,7 @@ async def _bounded(request: HttpRequest, route: Route) -> Answer:
         except EgressRefused as refusal:
             raise ExchangeFailure(str(refusal), "WF023", refusal.hint) from None
         except TooMuch:
-            raise _too_large(route.limits) from None
+            raise too_large(route.limits) from None
         except (httpx.InvalidURL, UnicodeError) as error:
             raise ExchangeFailure(f"invalid URL: {error}", "22023") from None
         except (*_NETWORK, OSError) as error:
@@ -157,44 +113,58 @@ async def _exchange(request: HttpRequest, route: Route) -> Answer:
     look_up = partial(route.names.addresses, route.role)
     transport = VettedTransport(look_up, allowance, route.proxy, proxy_context)
     async with httpx.AsyncClient(transport=transport, timeout=None, trust_env=False) as client:  # noqa: S113
-        sent, carried = _first_request(client, request), route.used.names
+        sent, carried = _first_request(client, request), request.secrets
         for _ in range(MAX_REDIRECTS + 1):
-            transport.lead(_judged(sent, carried, route))
+            hop = _judged(sent, carried, route)
+            host = _host(sent)
+            await route.used.look_for(host)
+            transport.lead(hop)
             response = await client.send(sent, stream=True)
             try:
                 if response.next_request is None:
-                    return await _read(response, route)
+                    return await read_answer(response, host, route.limits, route.used)
             finally:
                 await response.aclose()
             sent = _followed(sent, response.next_request)
-            carried = route.used.redactor.found_in(_outgoing(sent))
+            carried = frozenset(_secrets_of(sent, route.used.redactor()))
     raise ExchangeFailure(f"more than {MAX_REDIRECTS} HTTP redirects", "WF022")
 
 
-def _judged(request: httpx.Request, carried: Iterable[str], route: Route) -> Hop:
-    """How this request may be sent. Raises EgressRefused."""
+def _judged(request: httpx.Request, carried: Iterable[tuple[str, str]], route: Route) -> Hop:
+    """How this request may be sent, with secrets in these places. Raises EgressRefused."""
     url = request.url
     target = Target(
         url.scheme,
-        url.raw_host.decode("ascii"),
+        _host(request),
         url.port or _PORTS.get(url.scheme, 0),
         request.method,
         url.raw_path.decode("ascii").partition("?")[0],
     )
-    if route.used.redactor.found_in(url.raw_host):  # name servers would be told
+    if route.used.redactor().found_in(url.raw_host):  # name servers would be told
         raise EgressRefused("a secret cannot be the name of a host")
     reach = route.policy.judge(route.role, target)
-    for name in carried:
-        route.used.check(name, target)
+    for name, place in carried:
+        route.used.check(name, place, target)
     return Hop(reach, route.tls.context_for(route.role, target.host))
 
 
-def _outgoing(request: httpx.Request) -> bytes:
-    """All of a request that could have a secret in it; the parts of a multipart body have none."""
-    texts = [str(request.url).encode(), *(text for _, text in request.headers.raw)]
-    if isinstance(request.stream, httpx.ByteStream):
-        texts += request.stream
-    return b"\n".join(texts)
+def _host(request: httpx.Request) -> str:
+    return request.url.raw_host.decode("ascii")
+
+
+def _secrets_of(request: httpx.Request, hidden: Redactor) -> Iterator[tuple[str, str]]:
+    """The secrets in a request that a server has led to, and their places."""
+    path, _, query = request.url.raw_path.partition(b"?")
+    pieces = {"path": path, "query": query, "header:authorization": request.url.userinfo}
+    found = [(name, place) for place in pieces for name in hidden.found_in(pieces[place])]
+    yield from found
+    whole = hidden.found_in(str(request.url).encode())
+    yield from ((name, "url") for name in whole if name not in dict(found))
+    for header, text in request.headers.raw:
+        place = f"header:{header.decode('latin-1').lower()}"
+        yield from ((name, place) for name in hidden.found_in(text))
+    if isinstance(request.stream, httpx.ByteStream):  # the parts of a multipart body have none
+        yield from ((name, "body") for name in hidden.found_in(b"".join(request.stream)))
 
 
 def _first_request(client: httpx.AsyncClient, request: HttpRequest) -> httpx.Request:
@@ -224,71 +194,3 @@ def _followed(before: httpx.Request, after: httpx.Request) -> httpx.Request:
 
 def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
     return url.scheme, url.host, url.port
-
-
-async def _read(response: httpx.Response, route: Route) -> Answer:
-    content = b"".join([chunk async for chunk in response.aiter_raw()])
-    encoding = response.headers.get("content-encoding", "identity")
-    hidden = route.used.redactor
-    if route.used.names and encoding.strip().lower() not in _READABLE:
-        raise ExchangeFailure(
-            f'content encoding "{encoding}" of an answer to a secret cannot be looked into', "WF022"
-        )
-    content = hidden.content(_unpacked(content, encoding, route.limits))
-    body, encoding = decode_body(content, response.headers.get("content-type"))
-    if encoding == "text":
-        body = hidden.text(body)
-    headers = {hidden.text(name): hidden.text(text) for name, text in response.headers.items()}
-    return Answer(response.status_code, headers, body, encoding)
-
-
-def _unpacked(content: bytes, encoding: str, limits: Limits) -> bytes:
-    """The content without its compression, if that is the one that was asked for."""
-    if encoding.strip().lower() == "gzip" and content:
-        inflating = zlib.decompressobj(_GZIP)
-        try:
-            content = inflating.decompress(content, limits.response_bytes + 1)
-        except zlib.error as error:
-            raise ExchangeFailure(f"HTTP request failed: {error}", "WF022") from None
-        if not inflating.eof and len(content) <= limits.response_bytes:
-            raise ExchangeFailure("HTTP request failed: the gzip content breaks off", "WF022")
-    if len(content) > limits.response_bytes:
-        raise _too_large(limits)
-    return content
-
-
-def _too_large(limits: Limits) -> ExchangeFailure:
-    return ExchangeFailure(
-        f"the HTTP answer is larger than {limits.response_bytes} bytes",
-        "53400" if limits.of_quota else "54000",
-        'The limit is the role\'s quota "result_bytes".'
-        if limits.of_quota
-        else 'The setting "http_max_response_bytes" is the limit.',
-    )
-
-
-def decode_body(body: bytes, content_type: str | None) -> tuple[str, str]:
-    """The body as text, or as base64 when it is none by its type or by its bytes.
-
-    Text with a NUL goes as base64, too: jsonb cannot hold it.
-    """
-    kind, _, parameters = (content_type or "text/plain").partition(";")
-    charset = _charset(parameters)
-    if charset is not None and _TEXTUAL.fullmatch(kind.strip()):
-        try:
-            text = body.decode(charset)
-            text.encode()  # a lone surrogate is none
-        except (UnicodeError, LookupError):
-            pass
-        else:
-            if "\0" not in text:
-                return text, "text"
-    return base64.b64encode(body).decode("ascii"), "base64"
-
-
-def _charset(parameters: str) -> str | None:
-    """The charset of a content type's parameters, if it is one that the web uses."""
-    found = re.search(r'charset\s*=\s*"?([^\s";]+)', parameters, re.IGNORECASE)
-    if found is None:
-        return "utf-8"
-    return found[1] if _CHARSET.fullmatch(found[1]) else None

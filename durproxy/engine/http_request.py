@@ -20,15 +20,16 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, quote_plus
 
 from durproxy.engine.core.actions import Environment
-from durproxy.engine.core.bindings import ReferenceFailure, resolve
+from durproxy.engine.core.bindings import ReferenceFailure
 from durproxy.engine.core.http_config import Hole, holes
-from durproxy.engine.core.references import Reference, Value
+from durproxy.engine.core.references import Value
+from durproxy.engine.http_filling import Filler, always, place_in_url, text_of
 
 # what frames the message or chooses the host is ours to say
 _OURS = frozenset(
@@ -46,9 +47,6 @@ _NUMBERS = frozenset(
 _JSON = frozenset(("pg_catalog.json", "pg_catalog.jsonb"))
 _BOOL = "pg_catalog.bool"
 _BYTEA = "pg_catalog.bytea"
-_TEXT = "pg_catalog.text"
-
-Write = Callable[[Hole, Value], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +69,8 @@ class HttpRequest:
     body: bytes | None = field(repr=False)
     parts: tuple[Part, ...] = field(repr=False)
     timeout: float
+    # names of secrets, and where they stand: header:NAME, body, path, query or url
+    secrets: frozenset[tuple[str, str]] = frozenset()
 
 
 def fill_request(
@@ -80,91 +80,46 @@ def fill_request(
     secrets: Mapping[str, str],
 ) -> HttpRequest:
     """Raises ReferenceFailure for a value that is missing, or that cannot stand where it should."""
-    fill = _Filler(variables, environment, secrets)
+    fill = Filler(variables, environment, secrets)
     headers = _headers(config.get("headers") or {}, fill)
+    url = fill(str(config["url"]), _in_url, place_in_url, is_url=True)
     body = config.get("body")
     if body is not None:
         body = _body(str(body), headers, fill)
-    plain = _Filler(variables, environment, {})
+    plain = Filler(variables, environment, {})
     parts = tuple(
         _part(number, part, plain) for number, part in enumerate(config.get("parts") or (), 1)
     )
     return HttpRequest(
         method=str(config["method"]),
-        url=fill(str(config["url"]), _in_url, is_url=True),
+        url=url,
         headers=headers,
         body=None if body is None else body.encode(),
         parts=parts,
         timeout=float(config["timeout_seconds"]),
+        secrets=frozenset(fill.used),
     )
 
 
-class _Filler:
-    """Fills the holes of texts; what stands in for a reference is up to `write`."""
-
-    def __init__(
-        self,
-        variables: Mapping[str, str],
-        environment: Environment,
-        secrets: Mapping[str, str],
-    ) -> None:
-        self._variables = variables
-        self._environment = environment
-        self.secrets = secrets
-
-    def __call__(self, text: str, write: Write, *, is_url: bool = False) -> str:
-        done = 0
-        parts: list[str] = []
-        for hole in holes(text, is_url=is_url):
-            parts += text[done : hole.start], self.stand_in(text, hole, write)
-            done = hole.end
-        return "".join(parts) + text[done:]
-
-    def stand_in(self, text: str, hole: Hole, write: Write) -> str:
-        """What comes in the place of one hole."""
-        if hole.literal is not None:
-            return hole.literal
-        if hole.variable is not None:
-            return self._variables.get(hole.variable, text[hole.start : hole.end])
-        if hole.secret is not None:
-            secret = self.secrets.get(hole.secret)
-            if secret is None:  # a place that has none
-                return text[hole.start : hole.end]
-            return write(hole, Value(secret, _TEXT))
-        assert hole.reference is not None
-        return write(hole, self.value(hole.reference))
-
-    def value(self, reference: Reference) -> Value:
-        value = resolve(reference, self._environment)
-        if isinstance(value, Value):
-            return value
-        raise ReferenceFailure(f'"{reference}" stands for rows and cannot be used as text', "42601")
-
-
-def _text(value: Value) -> str:
-    if value.type == _BOOL and value.text is not None:
-        return "true" if value.text.startswith("t") else "false"
-    return value.text or ""
-
-
 def _as_it_is(hole: Hole, value: Value) -> str:
-    return _text(value)
+    return text_of(value)
 
 
 def _in_url(hole: Hole, value: Value) -> str:
-    return _text(value) if hole.start == 0 else quote(_text(value), safe="")
+    return text_of(value) if hole.start == 0 else quote(text_of(value), safe="")
 
 
 def _in_form(hole: Hole, value: Value) -> str:
-    return quote_plus(_text(value))
+    return quote_plus(text_of(value))
 
 
-def _headers(templates: Mapping[str, Any], fill: _Filler) -> dict[str, str]:
+def _headers(templates: Mapping[str, Any], fill: Filler) -> dict[str, str]:
     headers: dict[str, str] = {}
     for name, template in templates.items():
         if not _TOKEN.fullmatch(name) or name.lower() in _OURS:
             raise ReferenceFailure(f'header "{name}" cannot be set', "22023")
-        text = fill(template if isinstance(template, str) else json.dumps(template), _as_it_is)
+        text = template if isinstance(template, str) else json.dumps(template)
+        text = fill(text, _as_it_is, always(f"header:{name.lower()}"))
         headers[name] = _one_line(text, f'header "{name}"')
     return headers
 
@@ -178,18 +133,18 @@ def _one_line(text: str, what: str) -> str:
 # --- bodies ---
 
 
-def _body(template: str, headers: dict[str, str], fill: _Filler) -> str:
+def _body(template: str, headers: dict[str, str], fill: Filler) -> str:
     """The body; names its kind in `headers` if the step does not."""
     given = next((v for k, v in headers.items() if k.lower() == "content-type"), None)
     whole = next((hole.reference for hole in holes(template) if hole.end == len(template)), None)
     if whole is not None and str(whole) == template:
-        body = _text(fill.value(whole))
+        body = text_of(fill.value(whole))
     elif _is_json(template, given):
         body = _JsonBody(fill).filled(template)
     elif given is not None and "x-www-form-urlencoded" in given.lower():
-        body = fill(template, _in_form)
+        body = fill(template, _in_form, always("body"))
     else:
-        body = fill(template, _as_it_is)
+        body = fill(template, _as_it_is, always("body"))
     if given is None:
         kind = "application/json" if _parses(body) else "text/plain; charset=utf-8"
         headers["Content-Type"] = kind
@@ -214,7 +169,7 @@ def _parses(body: str) -> bool:
 class _JsonBody:
     """Fills JSON: knows of each hole whether it is inside a string."""
 
-    def __init__(self, fill: _Filler) -> None:
+    def __init__(self, fill: Filler) -> None:
         self._fill = fill
         self._in_string = False
         self._is_escaped = False
@@ -228,7 +183,7 @@ class _JsonBody:
         return "".join(parts) + template[done:]
 
     def _stand_in(self, template: str, hole: Hole) -> str:
-        text = self._fill.stand_in(template, hole, self._write)
+        text = self._fill.stand_in(template, hole, self._write, "body")
         if hole.reference is not None or hole.secret in self._fill.secrets:
             return text
         if hole.variable is not None and self._in_string:
@@ -236,7 +191,7 @@ class _JsonBody:
         return self._read(text)
 
     def _write(self, hole: Hole, value: Value) -> str:
-        return _escaped(_text(value)) if self._in_string else _json_value(value)
+        return _escaped(text_of(value)) if self._in_string else _json_value(value)
 
     def _read(self, text: str) -> str:
         """Follow the text of the body itself."""
@@ -262,16 +217,18 @@ def _json_value(value: Value) -> str:
     is_number = kind in _NUMBERS and _JSON_NUMBER.fullmatch(value.text)
     if is_number or kind in _JSON:
         return value.text
-    return _text(value) if value.type == _BOOL else json.dumps(_text(value), ensure_ascii=False)
+    return text_of(value) if value.type == _BOOL else json.dumps(text_of(value), ensure_ascii=False)
 
 
 # --- parts ---
 
 
-def _part(number: int, part: Mapping[str, Any], fill: _Filler) -> Part:
+def _part(number: int, part: Mapping[str, Any], fill: Filler) -> Part:
     def line(key: str) -> str | None:
         text = part.get(key)
-        return None if text is None else _one_line(fill(str(text), _as_it_is), f"{key} of a part")
+        if text is None:
+            return None
+        return _one_line(fill(str(text), _as_it_is, always("body")), f"{key} of a part")
 
     return Part(
         name=line("name") or "",
@@ -281,13 +238,13 @@ def _part(number: int, part: Mapping[str, Any], fill: _Filler) -> Part:
     )
 
 
-def _data(number: int, template: str, fill: _Filler) -> bytes:
+def _data(number: int, template: str, fill: Filler) -> bytes:
     found = list(holes(template))
     if len(found) == 1 and (reference := found[0].reference) is not None:
         value = fill.value(reference)
         if value.type == _BYTEA and (value.text or "").startswith("\\x"):
             return bytes.fromhex((value.text or "")[2:])
-    text = fill(template, _as_it_is)
+    text = fill(template, _as_it_is, always("body"))
     try:
         return base64.b64decode("".join(text.split()), validate=True)
     except (binascii.Error, ValueError):

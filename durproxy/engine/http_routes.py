@@ -9,7 +9,8 @@ from durproxy.config import Settings
 from durproxy.config_tables import quota_of
 from durproxy.engine.core.http_config import find_secrets
 from durproxy.engine.egress import EgressPolicy
-from durproxy.engine.http_exchange import Limits, Route
+from durproxy.engine.http_answer import Limits
+from durproxy.engine.http_exchange import Route
 from durproxy.engine.http_proxy import ForwardProxy
 from durproxy.engine.http_tls import HttpTls
 from durproxy.engine.names import Names
@@ -38,8 +39,8 @@ class HttpRoutes:
 
     async def route_for(self, role: str, config: Mapping[str, Any]) -> Route:
         """For one call with this configuration, its secrets fetched. Raises SecretUnavailable."""
-        values = await self._secrets.values_for(role, find_secrets(config))
-        used = UsedSecrets(values, self._secrets)
+        fetched = await self._secrets.values_for(role, find_secrets(config))
+        used = UsedSecrets(role, fetched, self._secrets)
         limits = self._limits(role)
         return Route(role, self._policy, limits, self._tls, self._names, self._proxy, used)
 

@@ -36,7 +36,8 @@ from durproxy.engine.core.bindings import ReferenceFailure
 from durproxy.engine.core.graph import NodeType
 from durproxy.engine.core.states import Key, StepError, StepResult
 from durproxy.engine.egress import EgressRefused
-from durproxy.engine.http_exchange import Answer, ExchangeFailure, Route, exchange
+from durproxy.engine.http_answer import Answer, ExchangeFailure
+from durproxy.engine.http_exchange import Route, exchange
 from durproxy.engine.http_request import HttpRequest, fill_request
 from durproxy.engine.http_routes import HttpRoutes
 from durproxy.engine.http_shares import Shares

@@ -4,6 +4,10 @@ A secret is found as it is and as the encodings write it that a request goes thr
 percent-encoding, JSON and HTML escapes (each character by itself may be escaped or not), base64 at
 any alignment, hexadecimal digits, UTF-16 and UTF-32. What a server computes from a secret otherwise
 (a digest, the text backwards) cannot be known.
+
+Nearly all texts have no secret in them, and a quick look says so: when letters that are escaped are
+written as they are, the text does not have the longest row of letters and digits of the secret, nor
+that of any of its encodings. Only a text that has one is searched in earnest.
 """
 
 from __future__ import annotations
@@ -11,37 +15,86 @@ from __future__ import annotations
 import base64
 import html
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable
+from functools import cached_property
 
 SHORTEST = 8  # characters; less would be found in texts that have nothing to do with it
 
 # what follows a backslash for the character
 _ESCAPES = dict(zip("\"\\/'\b\f\n\r\t", "\"\\/'bfnrt", strict=True))
+_ROW = re.compile("[a-z0-9]+")
+_HEX_OF_LETTER = "(?:3[0-9]|[46][1-9a-f]|[57][0-9a])"
+_DECIMAL_OF_LETTER = "(?:4[89]|5[0-7]|6[5-9]|[78][0-9]|9[07-9]|1[01][0-9]|12[0-2])"
+_ESCAPED_LETTER = re.compile(
+    rf"(?:%|\\u00)({_HEX_OF_LETTER})|&#(?:x0*({_HEX_OF_LETTER})|0*({_DECIMAL_OF_LETTER}));",
+    re.IGNORECASE,
+)
+
+
+class Trace:
+    """A secret's value, and what shows it. Its repr tells nothing."""
+
+    def __init__(self, name: str, value: str) -> None:
+        self.name = name
+        self.value = value
+        row = _longest_row(value)
+        self._signs = {row, _longest_row(value.encode().hex())}
+        self._signs.update(map(_longest_row, _base64_cores(value.encode())))
+        self._wide_signs = {"\0".join(row), "\0\0\0".join(row)}
+
+    def may_be_in(self, lowered: str, *, is_wide: bool) -> bool:
+        """A quick look at a text in lower case whose letters are not escaped; True: search it."""
+        return any(sign in lowered for sign in self._signs) or (
+            is_wide and any(sign in lowered for sign in self._wide_signs)
+        )
+
+    @cached_property
+    def pattern(self) -> re.Pattern[str]:
+        return re.compile(_pattern(self.value), re.DOTALL)
 
 
 class Redactor:
     """Puts `{secret:name}` where a secret's value stands."""
 
-    def __init__(self, secrets: Mapping[str, str]) -> None:
-        self._patterns = {
-            name: re.compile(_pattern(value), re.DOTALL) for name, value in secrets.items()
-        }
+    def __init__(self, traces: Iterable[Trace] = ()) -> None:
+        self._traces = tuple(traces)
+
+    def __bool__(self) -> bool:
+        """Whether there is anything to look for."""
+        return bool(self._traces)
 
     def text(self, text: str) -> str:
-        for name, pattern in self._patterns.items():
-            text = pattern.sub(f"{{secret:{name}}}", text)
+        for trace in self._worth_a_search(text):
+            text = trace.pattern.sub(f"{{secret:{trace.name}}}", text)
         return text
 
     def content(self, content: bytes) -> bytes:
         """The same for bytes of any kind."""
-        if not self._patterns:
+        if not self._traces:
             return content
         return self.text(content.decode("latin-1")).encode("latin-1")
 
     def found_in(self, content: bytes) -> list[str]:
         """The names of the secrets that stand in it."""
         text = content.decode("latin-1")
-        return [name for name, pattern in self._patterns.items() if pattern.search(text)]
+        found = [t.name for t in self._worth_a_search(text) if t.pattern.search(text)]
+        return list(dict.fromkeys(found))
+
+    def _worth_a_search(self, text: str) -> Iterable[Trace]:
+        if not self._traces:
+            return ()
+        lowered, is_wide = _ESCAPED_LETTER.sub(_letter, text).lower(), "\0" in text
+        return [trace for trace in self._traces if trace.may_be_in(lowered, is_wide=is_wide)]
+
+
+def _letter(escaped: re.Match[str]) -> str:
+    code = escaped[1] or escaped[2]
+    return chr(int(escaped[3]) if code is None else int(code, 16))
+
+
+def _longest_row(text: str) -> str:
+    """The longest row of letters and digits, in lower case."""
+    return max(_ROW.findall(text.lower()), key=len, default="")
 
 
 def _pattern(value: str) -> str:

@@ -5,14 +5,19 @@ its `refresh`, or when a server has answered 401 to it. If that does not succeed
 used until it is twice that old: a store that is away for a moment stops nothing, one that has been
 told to forget the secret does. After a failure it is left alone for some seconds. Nothing here says
 a value: not in an error, not in a log line.
+
+Whoever may use a secret may have stored it at one of its hosts, and asks for it there by a call
+that does not name it. So what a role may use is known to all of its calls, as far as it has been
+fetched, and what may be sent to a host is fetched for whatever call goes there.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import trio
@@ -20,7 +25,7 @@ import trio
 from durproxy.config_tables import EVERYONE, Secret
 from durproxy.engine.core.states import StepError
 from durproxy.engine.hosts import any_matches
-from durproxy.engine.redaction import SHORTEST
+from durproxy.engine.redaction import SHORTEST, Trace
 from durproxy.engine.threads import Threads
 from durproxy.log import get_logger
 
@@ -29,6 +34,7 @@ _log = get_logger(__name__)
 _FETCH_LIMIT = 15.0  # seconds
 _PAUSE = 5.0  # seconds after an attempt that failed
 _MOST_BYTES = 65_536
+_FORMER = 7  # values that a secret had before, and that are still kept out of sight
 _TOO_NEW = 10.0  # seconds in which a 401 is not answered by fetching it again
 
 
@@ -46,8 +52,14 @@ class _NotFetched(Exception):
 
 @dataclass(slots=True)
 class _Kept:
-    value: str = field(repr=False)
+    """The value is the newest of the traces; the others are what it was before."""
+
+    traces: tuple[Trace, ...]
     since: float
+
+    @property
+    def trace(self) -> Trace:
+        return self.traces[0]
 
 
 class Secrets:
@@ -60,49 +72,91 @@ class Secrets:
         self._fetching = {name: trio.Lock() for name in configured}
         self._reading = Threads(1)  # of each file
 
-    async def values_for(self, role: str, names: Iterable[str]) -> dict[str, str]:
+    async def values_for(self, role: str, names: Iterable[str]) -> dict[str, Trace]:
         """The values of these. Raises SecretUnavailable."""
-        return {name: await self._value(role, name) for name in dict.fromkeys(names)}
+        return {name: await self._allowed(role, name) for name in dict.fromkeys(names)}
+
+    def names_for(self, role: str, host: str) -> list[str]:
+        """Those that the role may use and send there."""
+        return [
+            name
+            for name, secret in self._configured.items()
+            if _may_use(role, secret) and any_matches(host, secret.hosts)
+        ]
+
+    async def look_for(self, role: str, host: str) -> None:
+        """Fetch these, too, as far as they can be: the host may have got them from another engine.
+
+        One that cannot be fetched stops no call that does not name it.
+        """
+        async with trio.open_nursery() as nursery:
+            for name in self.names_for(role, host):
+                if self._is_due(name):
+                    nursery.start_soon(self._trace, name)
+
+    def known_to(self, role: str) -> Iterator[Trace]:
+        """What has been fetched of all that the role may use."""
+        for name, kept in self._kept.items():
+            if _may_use(role, self._configured[name]):
+                yield from kept.traces
 
     def may_be_sent(self, name: str, scheme: str, host: str) -> bool:
         secret = self._configured[name]
         return (scheme == "https" or secret.plain_http) and any_matches(host, secret.hosts)
+
+    def may_stand(self, name: str, place: str) -> bool:
+        """`place`: header:NAME, body, path, query, or url where the URL begins with it."""
+        places = self._configured[name].places
+        return place in places or (place.startswith("header:") and "header" in places)
 
     def refused(self, names: Iterable[str]) -> None:
         """A server has not accepted them: they may have changed."""
         for name in names:
             kept = self._kept.get(name)
             if kept is not None and trio.current_time() - kept.since > _TOO_NEW:
-                del self._kept[name]
+                kept.since = -math.inf
 
-    async def _value(self, role: str, name: str) -> str:
+    async def _allowed(self, role: str, name: str) -> Trace:
         secret = self._configured.get(name)
         # the same words for both: what there is, is not for everybody to know
-        if secret is None or not ({role, EVERYONE} & set(secret.roles)):
+        if secret is None or not _may_use(role, secret):
             raise SecretUnavailable(
                 f'secret "{name}" does not exist, or role "{role}" may not use it',
                 "42501",
                 f'The table "secrets.{name}" of the configuration would have it, and its roles.',
             )
-        async with self._fetching[name]:
-            now = trio.current_time()
-            kept = self._kept.get(name)
-            if kept is not None and now - kept.since < secret.refresh:
-                return kept.value
-            if now >= self._not_before.get(name, now):
-                try:
-                    value = _checked(await self._fetch(secret))
-                except _NotFetched as failure:
-                    _log.warning("secret.not_fetched", secret=name, reason=str(failure))
-                    self._not_before[name] = trio.current_time() + _PAUSE
-                else:
-                    self._kept[name] = _Kept(value, trio.current_time())
-                    return value
-            if kept is not None and now - kept.since < 2 * secret.refresh:
-                return kept.value
+        trace = await self._trace(name)
+        if trace is None:
             raise SecretUnavailable(
                 f'secret "{name}" is not available', "58000", "The engine's log says why."
             )
+        return trace
+
+    def _is_due(self, name: str) -> bool:
+        kept = self._kept.get(name)
+        return kept is None or trio.current_time() - kept.since >= self._configured[name].refresh
+
+    async def _trace(self, name: str) -> Trace | None:
+        """The value, fetched when that is due; None when it cannot be had."""
+        async with self._fetching[name]:
+            if self._is_due(name) and trio.current_time() >= self._not_before.get(name, 0.0):
+                await self._renew(name)
+            kept, refresh = self._kept.get(name), self._configured[name].refresh
+            if kept is None or trio.current_time() - kept.since >= 2 * refresh:
+                return None
+            return kept.trace
+
+    async def _renew(self, name: str) -> None:
+        try:
+            value = _checked(await self._fetch(self._configured[name]))
+        except _NotFetched as failure:
+            _log.warning("secret.not_fetched", secret=name, reason=str(failure))
+            self._not_before[name] = trio.current_time() + _PAUSE
+            return
+        kept = self._kept.setdefault(name, _Kept((), 0.0))
+        kept.since = trio.current_time()
+        if not kept.traces or kept.trace.value != value:
+            kept.traces = (Trace(name, value), *kept.traces[:_FORMER])
 
     async def _fetch(self, secret: Secret) -> str:
         if secret.env is not None:
@@ -118,6 +172,10 @@ class Secrets:
                 return _text(await _run(secret.command))
         except trio.TooSlowError:
             raise _NotFetched(f"it has not come in {_FETCH_LIMIT:g} s") from None
+
+
+def _may_use(role: str, secret: Secret) -> bool:
+    return bool({role, EVERYONE} & set(secret.roles))
 
 
 def _checked(value: str) -> str:

@@ -13,14 +13,8 @@ import pytest
 import trio
 
 from durproxy.engine.egress import EgressPolicy, Reach
-from durproxy.engine.http_exchange import (
-    Answer,
-    ExchangeFailure,
-    Limits,
-    Route,
-    decode_body,
-    exchange,
-)
+from durproxy.engine.http_answer import Answer, ExchangeFailure, Limits, decode_body
+from durproxy.engine.http_exchange import Route, exchange
 from durproxy.engine.http_request import HttpRequest, Part
 from durproxy.engine.http_tls import HttpTls
 from durproxy.engine.http_transport import Allowance, VettedBackend

@@ -232,6 +232,27 @@ def test_a_url_can_be_a_secret_as_a_whole() -> None:
     assert filled({"url": "{secret:hook}"}, {}, {"hook": url}).url == url
 
 
+@pytest.mark.parametrize(
+    ("config", "place"),
+    [
+        ({"headers": {"X-Key": "{secret:key}"}}, "header:x-key"),
+        ({"body": "k={secret:key}"}, "body"),
+        ({"body": '{"k": "{secret:key}"}'}, "body"),
+        ({"url": "https://a.example/{secret:key}/x?q=1"}, "path"),
+        ({"url": "https://a.example/x?q={secret:key}"}, "query"),
+        ({"url": "https://a.example/x{tail}{secret:key}"}, "query"),
+        ({"url": "https://a.example/#{secret:key}"}, "query"),
+        ({"url": "https://me:{secret:key}@a.example/"}, "header:authorization"),
+        ({"url": "{secret:key}"}, "url"),
+        ({"url": "$base.v{secret:key}"}, "path"),
+    ],
+)
+def test_where_a_secret_stands_is_known(config: dict[str, Any], place: str) -> None:
+    values = {"tail": "?q="}, {"key": "https://b.example/"}
+    sent = filled(config, *values, base=row("https://a.example/"))
+    assert sent.secrets == {("key", place)}
+
+
 def test_the_name_of_a_secret_in_data_is_text() -> None:
     """What a row, a variable or an answer holds cannot fetch a secret."""
     named = "{secret:key}"

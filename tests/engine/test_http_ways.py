@@ -21,7 +21,8 @@ import trustme
 
 from durproxy.config_tables import HttpHost, HttpRule
 from durproxy.engine.egress import EgressPolicy
-from durproxy.engine.http_exchange import Answer, ExchangeFailure, Limits, Route, exchange
+from durproxy.engine.http_answer import Answer, ExchangeFailure, Limits
+from durproxy.engine.http_exchange import Route, exchange
 from durproxy.engine.http_proxy import ForwardProxy
 from durproxy.engine.http_request import HttpRequest
 from durproxy.engine.http_tls import HttpTls

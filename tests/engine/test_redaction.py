@@ -6,16 +6,20 @@ import base64
 import html
 import json
 from collections.abc import Callable
+from typing import Any
 from urllib.parse import quote, quote_plus
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from durproxy.engine.redaction import Redactor
+from durproxy.engine.redaction import Redactor, Trace
 
-SECRETS = st.text(
-    st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=8, max_size=40
+SECRETS = st.one_of(
+    st.text(
+        st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=8, max_size=40
+    ),
+    st.from_regex(r"[A-Za-z0-9+/=_.-]{8,40}", fullmatch=True),
 )
 WAYS: list[Callable[[str], str]] = [
     str,
@@ -35,11 +39,34 @@ WAYS: list[Callable[[str], str]] = [
 
 @given(SECRETS, st.sampled_from(WAYS), st.text(max_size=5))
 def test_an_echo_is_found(secret: str, way: Callable[[str], str], around: str) -> None:
-    hidden = Redactor({"key": secret})
+    hidden = Redactor([Trace("key", secret)])
     echo = way(secret)
     assert "{secret:key}" in hidden.text(f"{around}{echo}{around}")
     assert "{secret:key}" in hidden.content(f"{around}{echo}".encode()).decode("utf-8", "replace")
     assert hidden.found_in(echo.encode()) == ["key"]
+
+
+LETTERS: list[Callable[[str], str]] = [
+    str,
+    str.upper,
+    lambda letter: "".join(f"%{octet:02x}" for octet in letter.encode()),
+    lambda letter: f"\\u{ord(letter):04X}",
+    lambda letter: f"&#{ord(letter)};",
+    lambda letter: f"&#x0{ord(letter):x};",
+]
+
+
+@given(
+    st.lists(
+        st.tuples(st.characters(max_codepoint=0x7E, min_codepoint=0x21), st.sampled_from(LETTERS)),
+        min_size=8,
+        max_size=30,
+    )
+)
+def test_each_letter_may_be_written_in_its_own_way(letters: list[tuple[str, Any]]) -> None:
+    hidden = Redactor([Trace("key", "".join(letter for letter, _ in letters))])
+    echo = "".join(write(letter) for letter, write in letters)
+    assert hidden.text(f"%4 {echo} &#4") == "%4 {secret:key} &#4"
 
 
 @given(st.binary(min_size=0, max_size=4), st.binary(min_size=9, max_size=30), st.booleans())
@@ -49,14 +76,14 @@ def test_an_echo_in_base64_is_found_at_any_alignment(
     secret = raw.hex()
     encode = base64.urlsafe_b64encode if url_safe else base64.b64encode
     echo = encode(before + b"user:" + secret.encode() + b"!").decode()
-    left = Redactor({"key": secret}).text(echo)
+    left = Redactor([Trace("key", secret)]).text(echo)
     assert "{secret:key}" in left
     assert len(left.replace("{secret:key}", "")) <= 16
 
 
 @given(st.text(max_size=200))
 def test_what_is_no_secret_stays(text: str) -> None:
-    hidden = Redactor({"key": "sk_live_8Ahs7Ghe5"})
+    hidden = Redactor([Trace("key", "sk_live_8Ahs7Ghe5")])
     assert hidden.text(text) == text
     assert hidden.content(text.encode()) == text.encode()
 
@@ -64,9 +91,9 @@ def test_what_is_no_secret_stays(text: str) -> None:
 @pytest.mark.parametrize("codec", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])
 def test_bytes_of_wide_characters(codec: str) -> None:
     content = "a sk_live_8Ahs7Ghe5 b".encode(codec)
-    assert b"{secret:key}" in Redactor({"key": "sk_live_8Ahs7Ghe5"}).content(content)
+    assert b"{secret:key}" in Redactor([Trace("key", "sk_live_8Ahs7Ghe5")]).content(content)
 
 
 def test_each_secret_by_its_name() -> None:
-    hidden = Redactor({"a": "aaaaaaaaaaaa", "b": "bbbbbbbbbbbb"})
+    hidden = Redactor([Trace("a", "aaaaaaaaaaaa"), Trace("b", "bbbbbbbbbbbb")])
     assert hidden.text("bbbbbbbbbbbb aaaaaaaaaaaa") == "{secret:b} {secret:a}"

@@ -6,16 +6,19 @@ import zlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from trio.testing import MockClock
 
 from durproxy.config_tables import Secret
 from durproxy.engine.egress import EgressPolicy
-from durproxy.engine.http_exchange import Answer, ExchangeFailure, Limits, Route, exchange
+from durproxy.engine.http_answer import Answer, ExchangeFailure, Limits
+from durproxy.engine.http_exchange import Route, exchange
 from durproxy.engine.http_request import HttpRequest
 from durproxy.engine.http_tls import HttpTls
 from durproxy.engine.names import Names
+from durproxy.engine.redaction import Trace
 from durproxy.engine.secrets import Secrets, SecretUnavailable
 from durproxy.engine.used_secrets import UsedSecrets
 from tests.fix_http import Web
@@ -44,13 +47,15 @@ async def failure(sent: HttpRequest, secrets: UsedSecrets | None = None) -> Exch
 
 def used(**changes: Any) -> UsedSecrets:
     given: dict[str, Any] = {"env": "A", "roles": ("*",), "hosts": ("127.0.0.1",)}
-    given |= {"plain_http": True} | changes
-    return UsedSecrets({"key": KEY}, Secrets({"key": Secret(**given)}))
+    given |= {"plain_http": True}
+    given |= {"places": ("header", "query", "body", "path")} | changes
+    return UsedSecrets("shop", {"key": Trace("key", KEY)}, Secrets({"key": Secret(**given)}))
 
 
 def holding(url: str) -> HttpRequest:
     headers = {"Authorization": f"Bearer {KEY}"}
-    return replace(request(url), headers=headers, body=f"key={KEY}".encode())
+    places = frozenset({("key", "header:authorization"), ("key", "body")})
+    return replace(request(url), headers=headers, body=f"key={KEY}".encode(), secrets=places)
 
 
 async def test_a_secret_goes_to_its_hosts_only(web: Web) -> None:
@@ -103,24 +108,114 @@ async def test_errors_do_not_tell_a_secret() -> None:
 
 async def test_a_secret_is_no_host() -> None:
     """Name servers would be told it; and names lose their case."""
-    secrets = UsedSecrets({"key": "Hunter2Hunter2"}, used(hosts=("*",))._secrets)
+    trace = Trace("key", "Hunter2Hunter2")
+    secrets = UsedSecrets("shop", {"key": trace}, used(hosts=("*",))._secrets)
     told = await failure(request("https://Hunter2Hunter2.evil.example/"), secrets)
     assert told.message == "a secret cannot be the name of a host"
+
+
+@pytest.mark.parametrize(
+    ("places", "place", "told"),
+    [
+        (("header",), "header:x-key", ""),
+        (("header:x-key",), "header:x-key", ""),
+        (("header:x-key",), "header:x-amz-meta-note", 'header "x-amz-meta-note"'),
+        (("header",), "body", "the body"),
+        (("header", "path", "body"), "query", "the query"),
+        (("query",), "path", "the path"),
+        (("path", "query"), "url", "the place of a URL"),
+        (("body",), "header:authorization", 'header "authorization"'),
+    ],
+)
+async def test_a_secret_stands_in_its_places_only(
+    web: Web, places: tuple[str, ...], place: str, told: str
+) -> None:
+    sent = replace(request(f"{web.url}/echo"), secrets=frozenset({("key", place)}))
+    if not told:
+        assert (await answer(sent, used(places=places))).status == 200
+        return
+    refused = await failure(sent, used(places=places))
+    assert (refused.sqlstate, refused.message) == (
+        "WF023",
+        f'secret "key" may not stand in {told}',
+    )
+    assert not web.asked
+
+
+async def test_a_server_cannot_have_a_secret_put_into_another_place(web: Web) -> None:
+    there = f"{web.url}/echo?k={quote(KEY, safe='')}".replace("%", "%25")
+    sent = replace(request(f"{web.url}/to?url={there}"), headers={"X-Key": KEY})
+    refused = await failure(sent, used(places=("header",)))
+    assert refused.message == 'secret "key" may not stand in the query'
+
+
+# --- what another call has stored ---
+
+
+def unnamed(secrets: Secrets, role: str = "shop") -> UsedSecrets:
+    return UsedSecrets(role, {}, secrets)
+
+
+def stored(web: Web, text: str = KEY, **query: str) -> HttpRequest:
+    given = "".join(f"&{name}={value}" for name, value in query.items())
+    return request(f"{web.url}/as?hex={text.encode().hex()}{given}")
+
+
+async def test_what_was_stored_by_a_secret_is_fetched_back_without_it(
+    web: Web, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a call that names no secret, of an engine that has not used it yet."""
+    monkeypatch.setenv("SHOP_KEY", KEY)
+    found = secrets(key={"env": "SHOP_KEY", "hosts": ("127.0.0.1",)})
+    assert (await answer(stored(web), unnamed(found, "lab"))).body == KEY  # not its secret
+    assert (await answer(stored(web), unnamed(found))).body == "{secret:key}"
+    elsewhere = replace(stored(web), url=stored(web).url.replace("127.0.0.1", "localhost"))
+    assert (await answer(elsewhere, unnamed(found))).body == "{secret:key}"  # known by now
+
+
+async def test_what_a_secret_was_before_is_taken_out_too(
+    web: Web, tmp_path: Path, mock_clock: MockClock
+) -> None:
+    mock_clock.rate = 1
+    file = tmp_path / "key"
+    file.write_text("first-value")
+    found = secrets(key={"file": file, "hosts": ("127.0.0.1",), "refresh": 60.0})
+    assert await fetched(found) == "first-value"
+    file.write_text("second-value")
+    mock_clock.jump(61)
+    got = await answer(stored(web, "first-value second-value"), unnamed(found))
+    assert got.body == "{secret:key} {secret:key}"
+
+
+async def test_a_secret_that_cannot_be_had_stops_no_call_that_does_not_name_it(web: Web) -> None:
+    found = secrets(key={"env": "DURPROXY_TEST_NO_SUCH"})
+    assert (await answer(stored(web), unnamed(found))).status == 200
+
+
+async def test_what_cannot_be_searched_is_no_result_for_who_may_use_secrets(
+    web: Web, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Packed otherwise, or asked for piece by piece."""
+    monkeypatch.setenv("SHOP_KEY", KEY)
+    found = secrets(key={"env": "SHOP_KEY", "hosts": ("127.0.0.1",)})
+    for query, told in (({"encoding": "br"}, '"br"'), ({"status": "206"}, "a part of what host")):
+        assert (await answer(stored(web, **query), unnamed(found, "lab"))).body
+        refused = await failure(stored(web, **query), unnamed(found))
+        assert (refused.sqlstate, told in refused.message) == ("WF022", True)
 
 
 # --- where secrets come from ---
 
 
 def secrets(**sources: dict[str, Any]) -> Secrets:
-    return Secrets(
-        {name: Secret(**{"roles": ("shop",), "hosts": ("*",)} | s) for name, s in sources.items()}
-    )
+    rights = {"roles": ("shop",), "hosts": ("*",)}
+    return Secrets({name: Secret(**rights | source) for name, source in sources.items()})
 
 
 async def fetched(found: Secrets, name: str = "key", role: str = "shop") -> str:
     """The value, or the SQLSTATE and the message."""
     try:
-        return (await found.values_for(role, [name]))[name]
+        return (await found.values_for(role, [name]))[name].value
     except SecretUnavailable as failed:
         return f"{failed.error.sqlstate} {failed.error.message}"
 

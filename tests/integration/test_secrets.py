@@ -28,6 +28,7 @@ def test_secrets_are_in_no_place_but_the_call(
     port = free_port()
     (tmp_path / "key").write_text(f"{FROM_FILE}\n")
     secret = {"roles": [home.owner.name], "hosts": ["127.0.0.1"], "plain_http": True}
+    secret |= {"places": ["header", "query", "body", "path"]}
     serve = serve_with(
         {"SHOP_KEY": FROM_ENVIRONMENT},
         http_allow_private=True,
