@@ -33,11 +33,14 @@ from typing import ClassVar
 
 import trio
 
+from durproxy.private_folder import running_folders
+
 _MAX_DATAGRAM = 64 * 1024
 _IDS_AT_ONCE = 100  # that fit into one
 _RECEIVE_SIZE = 64 * 1024
 _PATIENCE = 10.0  # seconds for an answer
 _PATIENCE_FOR_REPORTS = 2.0  # who scrapes metrics does not wait long, and one may be stopped
+_NEIGHBOURS_KNOWN = 0.2  # seconds
 _COMMANDS = frozenset((b"kill", b"pause", b"reload", b"resume", b"sessions"))
 _CANCEL = re.compile(rb"(\d+) ((?:[0-9a-f]{2})+)")
 
@@ -163,6 +166,8 @@ class LocalBus:
         self._path.unlink(missing_ok=True)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         self._socket.bind(str(self._path))
+        self._known_neighbours: list[Path] = []
+        self._neighbours_at = -math.inf
 
     def __enter__(self) -> LocalBus:
         return self
@@ -202,9 +207,18 @@ class LocalBus:
         self._send("supervisor", b"suspects")
 
     async def ask_proxies_cancel(self, process_id: int, secret_key: bytes) -> bool:
-        """Whether it was one of the others' to do; when this returns it is done."""
+        """Whether it was one of the others' to do; when this returns it is done.
+
+        After those of this `serve` the proxies of this user's other ones are asked: the session
+        may be of one that is being replaced, or replaces us.
+        """
         question = b"cancel %d %s" % (process_id, secret_key.hex().encode())
-        return any((await self._ask("proxy", question)).values())
+        if any((await self._ask("proxy", question)).values()):
+            return True
+        for folder in self._neighbours():
+            if any((await self._ask("proxy", question, folder=folder)).values()):
+                return True
+        return False
 
     async def ask_reports(self) -> dict[str, bytes]:
         """What everybody else has to report, by name; who is silent is missing."""
@@ -234,13 +248,21 @@ class LocalBus:
             elif reply is not None:
                 reply.close()
 
+    def _neighbours(self) -> list[Path]:
+        """The folders of other `serve`s, looked for now and then: anybody may send cancels."""
+        now = trio.current_time()
+        if now - self._neighbours_at > _NEIGHBOURS_KNOWN:
+            self._known_neighbours = running_folders(self._dir.parent, but=self._dir)
+            self._neighbours_at = now
+        return self._known_neighbours
+
     async def _ask(
-        self, kind: str, question: bytes, patience: float = _PATIENCE
+        self, kind: str, question: bytes, patience: float = _PATIENCE, folder: Path | None = None
     ) -> dict[str, bytes]:
         """The answers of all others of the kind, by name."""
         answers: dict[str, bytes] = {}
         async with trio.open_nursery() as nursery:
-            for path in self._dir.glob(f"{kind}*.sock"):
+            for path in (folder or self._dir).glob(f"{kind}*.sock"):
                 if path == self._path:
                     continue
                 ours, theirs = socket.socketpair()

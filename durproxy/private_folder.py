@@ -50,10 +50,15 @@ def private_folder(parent: Path) -> Iterator[Path]:
 
 
 def running_supervisors(parent: Path) -> list[Path]:
-    """The sockets of this user's other supervisors that have their folder in `parent`."""
+    """The sockets of this user's supervisors that have their folder in `parent`."""
+    return [folder / f"{SUPERVISOR}.sock" for folder in running_folders(parent)]
+
+
+def running_folders(parent: Path, but: Path | None = None) -> list[Path]:
+    """The folders in `parent` of this user's `serve`s that run, without one."""
     with suppress(OSError):
-        sockets = [folder / f"{SUPERVISOR}.sock" for folder in parent.iterdir() if _is_ours(folder)]
-        return [path for path in sockets if _answers(path)]
+        folders = [one for one in parent.iterdir() if one != but and _is_ours(one)]
+        return [folder for folder in folders if _answers(folder / f"{SUPERVISOR}.sock")]
     return []
 
 

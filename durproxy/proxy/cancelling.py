@@ -1,13 +1,15 @@
 """Carries a CancelRequest to the server that its key belongs to, once, and when it has an effect.
 
-The bytes go as they came, on a connection of their own, to the very place that the session is
-connected to. The client's connection stays open until the server has taken the cancel, since a
-client that waits for that (libpq does) may then send its next statement without fear.
+The bytes go as they came, on a connection of their own, to the very server that the session is
+connected to, and in the same way, whatever the settings are by now. The client's connection stays
+open until the server has taken the cancel, since a client that waits for that (libpq does) may then
+send its next statement without fear.
 
 The request may come to another proxy than the session: the kernel spreads connections over all of
-one `serve`. The siblings are asked first, and whose session it is carries it. A key that nobody
-here knows goes to every place of the upstream: it may be of a session that another `serve` relays,
-and a server that does not know it either does nothing.
+one `serve`, and one that takes over from another gets those for the other's sessions, too. So the
+siblings are asked first, then the proxies of this user's other `serve`s, and whose session it is
+carries it. A key that nobody here knows goes to every place of the upstream: it may be of a session
+that is relayed on another machine, and a server that does not know it either does nothing.
 
 A session whose statement waits here has nothing running that could be cancelled, and a cancel that
 comes before its statement is lost. So a held statement is let go at once, one that is being read
@@ -31,7 +33,7 @@ from durproxy.wire.states import State
 if TYPE_CHECKING:
     from durproxy.proxy.link import Link
     from durproxy.proxy.shell import Shell
-    from durproxy.proxy.upstream import Place
+    from durproxy.proxy.upstream import Place, Upstream
 
 log = get_logger(__name__)
 
@@ -47,14 +49,15 @@ async def forward_cancel(shell: Shell, request: CancelRequest) -> None:
     if link is not None:
         await _cancel(shell, link, request)
     elif not await shell.ask_siblings_cancel(request):
-        for place in shell.upstream.places:
-            await _send(shell, place, request)
+        upstream = shell.upstream
+        for place in upstream.places:
+            await _send(upstream, place, request)
 
 
 async def cancel_here(shell: Shell, link: Link) -> None:
     """Of a session of ours, for our own reasons."""
     if link.key is not None:
-        await _send(shell, link.place, CancelRequest(*link.key))
+        await _send_for(link, CancelRequest(*link.key))
 
 
 async def cancel_for_sibling(shell: Shell, asked: Cancel) -> None:
@@ -69,9 +72,9 @@ async def cancel_for_sibling(shell: Shell, asked: Cancel) -> None:
 
 async def _cancel(shell: Shell, link: Link, request: CancelRequest) -> None:
     if await _let_go(shell, link):
-        await _repeat(shell, link, request)
+        await _repeat(link, request)
     elif link.state is not State.CLOSED:
-        await _send(shell, link.place, request)
+        await _send_for(link, request)
 
 
 async def _let_go(shell: Shell, link: Link) -> bool:
@@ -84,19 +87,25 @@ async def _let_go(shell: Shell, link: Link) -> bool:
     return shell.holds.release(link) or waited
 
 
-async def _repeat(shell: Shell, link: Link, request: CancelRequest) -> None:
+async def _repeat(link: Link, request: CancelRequest) -> None:
     statement = link.expected[0] if link.expected else None  # nothing but this was sent
     with trio.move_on_after(_GIVE_UP):
         while link.expected and link.expected[0] is statement and link.state is not State.CLOSED:
             with link.client_waiting():
-                await _send(shell, link.place, request)
+                await _send_for(link, request)
             await trio.sleep(_REPEAT)
 
 
-async def _send(shell: Shell, place: Place, request: CancelRequest) -> None:
+async def _send_for(link: Link, request: CancelRequest) -> None:
+    await _send(link.upstream, link.place, request, link.server)
+
+
+async def _send(
+    upstream: Upstream, place: Place, request: CancelRequest, beside: socket.socket | None = None
+) -> None:
     """Returns when the server has taken it: it closes then."""
     try:
-        sock = await shell.upstream.connect_to(place)
+        sock = await upstream.connect_to(place, beside)
         with sock:
             await sockets.send_all(sock, encode_cancel(request))
             sock.shutdown(socket.SHUT_WR)

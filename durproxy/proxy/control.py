@@ -92,8 +92,9 @@ class Control:
     async def pause(self) -> bytes:
         """Here; says when no transaction is under way, or that some are after all that time."""
         pump = self._shell.pump
-        pump.paused, pump.quiet = True, trio.Event()
-        self._shell.open = trio.Event()
+        if not pump.paused:  # otherwise there is who waits for the events that are there
+            pump.paused, pump.quiet = True, trio.Event()
+            self._shell.open = trio.Event()
         for link in list(pump.links):
             link.attentive = True
             link.maybe_pause()

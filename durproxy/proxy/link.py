@@ -25,7 +25,7 @@ from durproxy.proxy.downward import Downward
 from durproxy.proxy.ledger import Ledger
 from durproxy.proxy.request import Request
 from durproxy.proxy.tracking import Tracking
-from durproxy.proxy.upstream import Place
+from durproxy.proxy.upstream import Place, Upstream
 from durproxy.proxy.upward import Decision, Upward
 from durproxy.rewrite.plan import Plan, Session
 from durproxy.wire import backend, sqlstate
@@ -50,6 +50,7 @@ class Link(Ledger):
 
     __slots__ = (
         "application_name",
+        "cancels",
         "client",
         "database",
         "down",
@@ -67,6 +68,7 @@ class Link(Ledger):
         "shell",
         "state",
         "up",
+        "upstream",
         "user",
         "wakes_engine",
     )
@@ -77,6 +79,7 @@ class Link(Ledger):
         client: socket.socket,
         server: socket.socket,
         *,
+        upstream: Upstream,
         place: Place,
         peer: str,
         startup: StartupMessage,
@@ -86,6 +89,7 @@ class Link(Ledger):
         self.pump: Pump = shell.pump
         self.client = client
         self.server = server
+        self.upstream = upstream  # as it was when the session began
         self.place = place
         self.peer = peer
         self.opened_at = monotonic()
@@ -99,6 +103,7 @@ class Link(Ledger):
         self.session = _UNKNOWN_SESSION
         self.wakes_engine = False  # at the next commit there may be work
         self.last_request = -1  # the number of the last one that was acted on
+        self.cancels = 0  # that are on their way to a statement that waited here
         self.released: trio.Event | None = None  # the statement that waits here has gone on
         self.up = Upward(self, client, server)
         self.down = Downward(self, server, client)
@@ -111,10 +116,16 @@ class Link(Ledger):
 
     def take_initial(self, from_server: bytes, from_client: bytes) -> None:
         """What came in the same packets as the end of the login."""
-        for flow, data in ((self.down, from_server), (self.up, from_client)):
-            if data and self.state is State.RELAYING:
-                with self.pump.guarding(self):
-                    flow.take_initial(data)
+        if from_server:
+            with self.pump.guarding(self):
+                self.down.take_initial(from_server)
+        if self.pump.paused:  # since the login began
+            self.maybe_pause()
+        if self.state is State.PAUSED:
+            self.up.keep(memoryview(from_client), 0)
+        elif from_client and self.state is State.RELAYING:
+            with self.pump.guarding(self):
+                self.up.take_initial(from_client)
 
     # -- what was sent and answered
 
@@ -200,13 +211,17 @@ class Link(Ledger):
 
     @contextmanager
     def client_waiting(self) -> Iterator[None]:
-        """Nothing is read from the client meanwhile."""
+        """Nothing is read from the client meanwhile: a cancel must not hit what it says next."""
+        self.cancels += 1
         self.up.suspend()
         try:
             yield
         finally:
-            self.up.suspended = False
-            self.rearm()
+            self.cancels -= 1
+            # it may have been paused meanwhile, or its next statement waits for something
+            if not self.cancels and self.state is State.RELAYING:
+                with self.pump.guarding(self):
+                    self.up.resume()
             if self.pump.draining and self.state is not State.CLOSED:
                 self.maybe_drain()
 
@@ -232,7 +247,8 @@ class Link(Ledger):
         if self.state is State.PAUSED:
             with self.pump.guarding(self):
                 self.enter(Event.PAUSE_ENDED)
-                self.up.resume()
+                if not self.cancels:
+                    self.up.resume()
 
     # -- what the server's functions ask for
 

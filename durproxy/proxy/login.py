@@ -99,13 +99,15 @@ class Login:
             raw = self._console_startup()
         else:
             await self.shell.open.wait()
-        self._server, place = await self.shell.upstream.connect()
+        upstream = self.shell.upstream
+        self._server, place = await upstream.connect()
         self.shell.pump.watch(self._server)
         self.enter(Event.UPSTREAM_CONNECTED)
         self._link = Link(
             self.shell,
             self._client,
             self._server,
+            upstream=upstream,
             place=place,
             peer=self._peer,
             startup=self.message,
@@ -293,7 +295,7 @@ class Login:
     def _hand_over(self) -> None:
         link = self.link
         link.enter(Event.READY_RECEIVED)
-        link.attentive = self.shell.pump.draining
+        link.attentive = self.shell.pump.draining or self.shell.pump.paused
         self.shell.adopt(link)
         log.debug("connection.opened", peer=self._peer, pid=link.pid, user=link.user)
         link.take_initial(self._from_server.take_rest(), self._from_client.take_rest())

@@ -102,10 +102,13 @@ class Upstream:
             return ()
         return tuple(place for place in self.places if (place.name, place.port) == (host, port))
 
-    async def connect_to(self, place: Place) -> socket.socket:
-        """A connection to this place; OSError or TooSlowError says why there is none."""
+    async def connect_to(self, place: Place, beside: socket.socket | None = None) -> socket.socket:
+        """A connection to this place; OSError or TooSlowError says why there is none.
+
+        ``beside``: to the very server of that connection, which the place's name may not be now.
+        """
         with trio.fail_after(self.connect_timeout):
-            sock = await _dial(place)
+            sock = await _dial(place, beside)
             try:
                 return await self.tls.secure(sock, place.name)
             except ssl.SSLError:
@@ -114,12 +117,14 @@ class Upstream:
             except BaseException:
                 sock.close()
                 raise
-            return await _dial(place)  # as libpq does, where TLS was only a wish
+            return await _dial(place, beside)  # as libpq does, where TLS was only a wish
 
 
-async def _dial(place: Place) -> socket.socket:
+async def _dial(place: Place, beside: socket.socket | None) -> socket.socket:
     if place.socket_path is not None:
         return await _connect_unix(place.socket_path)
+    if beside is not None:
+        return await sockets.connect(beside.family, beside.getpeername())
     found = await trio.socket.getaddrinfo(place.host, place.port, type=socket.SOCK_STREAM)
     failure: OSError = OSError("the host has no address")
     for family, _, _, _, address in found:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import psycopg
 import pytest
 
+from durproxy.embedded import free_port
+from tests.faults.relay import Relay
 from tests.fix_postgres import Database
 from tests.fix_serve import ServeWith, run_durproxy
 from tests.waiting import wait_until
@@ -85,13 +87,21 @@ def test_no_client_finds_the_port_closed(
 def test_sessions_of_the_old_one_end_their_transactions_and_can_be_cancelled(
     serve_with: ServeWith, home: Database
 ) -> None:
+    """Also where the new one goes to a server that does not know them."""
     old = serve_with(drain_timeout=60)
-    with old.connect(autocommit=False) as busy, old.connect() as idle:
+    with (
+        closing(Relay("127.0.0.1", home.postgres.port)) as relay,
+        old.connect(autocommit=False) as busy,
+        old.connect() as idle,
+    ):
         busy.execute("SELECT 1")
-        new = serve_with(listen=f"127.0.0.1:{old.port}", takeover=True)
+        elsewhere = home.dsn.replace(f"port={home.postgres.port}", f"port={relay.port}")
+        place = f"127.0.0.1:{old.port}"
+        new = serve_with(listen=place, takeover=True, upstream=elsewhere, engines=0)
         old.wait_log("proxy.draining")
         with new.connect() as third:
             assert third.execute("SELECT 1").fetchone() == (1,)
+        relay.point_to("127.0.0.1", free_port())  # the new one's server is gone
         wait_until(lambda: is_over(idle), "the idle one has ended")
         assert busy.execute("SELECT 2").fetchone() == (2,)
         busy.execute("SAVEPOINT here")

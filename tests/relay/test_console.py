@@ -12,8 +12,12 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from durproxy.wire.framing import encode_message
+from durproxy.wire.frontend import Query
+from durproxy.wire.startup import PROTOCOL_3_0, StartupMessage, encode_startup
 from tests.fix_postgres import Database, Role
 from tests.fix_serve import Serve, ServeWith
+from tests.relay.peers import RawPeer
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.one_postgres
@@ -173,6 +177,32 @@ def test_a_pause_waits_for_transactions_and_holds_what_comes_then(
             assert isinstance(answer, psycopg.Cursor | psycopg.Connection)
             answer.close()
         assert working.execute("SELECT 1").fetchone() == (1,)
+    other.close()
+
+
+def test_a_login_that_had_begun_is_paused_when_it_is_over(
+    served: Serve, console: Console, administrator: Role
+) -> None:
+    role = served.home.add_role(login="by_password")
+    other = Console(served, administrator)
+    with RawPeer(socket.create_connection(("127.0.0.1", served.port), 20)) as client:
+        names = {"user": role.name, "database": served.home.name}
+        client.send(encode_startup(StartupMessage(PROTOCOL_3_0, names)))
+        assert client.receive() == ("R", b"\0\0\0\3")
+        coming = threading.Thread(target=lambda: served.connect().close())
+        console.run("PAUSE")
+        coming.start()
+        other.run("PAUSE")  # which is no other pause
+        password = encode_message(ord("p"), role.password.encode() + b"\0")
+        client.send(password + Query(b"SELECT 1").encode())
+        client.until_ready()
+        wait_until(
+            lambda: {row["state"] for row in console.run("SHOW clients")} == {"paused"},
+            "it is paused",
+        )
+        console.run("RESUME")
+        assert [kind for kind, _ in client.until_ready()] == ["T", "D", "C", "Z"]
+        coming.join()
     other.close()
 
 

@@ -9,16 +9,20 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from pathlib import Path
 from statistics import median
 
 import psycopg
 import pytest
 from psycopg import sql
 
+from durproxy.bus import LocalBus
+from durproxy.child import orders
+from durproxy.config import Settings
 from durproxy.wire.frontend import Query
 from durproxy.wire.startup import CancelRequest, encode_cancel
 from tests.fix_postgres import Database
-from tests.relay.conftest import Proxy
+from tests.relay.conftest import Proxy, StartProxy
 from tests.relay.peers import RawPeer, log_in
 from tests.waiting import wait_until
 
@@ -95,19 +99,35 @@ def test_cancel_reaches_its_own_session(proxy: Proxy, database: Database, rounds
             waiting = threading.Thread(target=lambda: bystander.execute("SELECT pg_sleep(0.1)"))
             waiting.start()
             victim.pgconn.send_query(b"SELECT pg_sleep(30)")
-
-            def ended() -> bool:
-                victim.cancel_safe(timeout=10)
-                victim.pgconn.consume_input()
-                return not victim.pgconn.is_busy()
-
-            wait_until(ended, "the statement is cancelled")
-            result = victim.pgconn.get_result()
-            assert result is not None
-            assert result.error_field(psycopg.pq.DiagnosticField.SQLSTATE) == b"57014"
-            assert victim.pgconn.get_result() is None
+            cancel_until_it_ends(victim)
             waiting.join()
         assert bystander.execute("SELECT 1").fetchone() == (1,)
+
+
+def cancel_until_it_ends(victim: psycopg.Connection) -> None:
+    def ended() -> bool:
+        victim.cancel_safe(timeout=10)
+        victim.pgconn.consume_input()
+        return not victim.pgconn.is_busy()
+
+    wait_until(ended, "the statement is cancelled")
+    result = victim.pgconn.get_result()
+    assert result is not None
+    assert result.error_field(psycopg.pq.DiagnosticField.SQLSTATE) == b"57014"
+    assert victim.pgconn.get_result() is None
+
+
+@pytest.mark.one_postgres
+def test_a_cancel_goes_the_way_of_its_session_whatever_the_settings_are_now(
+    start_proxy: StartProxy, database: Database, tmp_path: Path
+) -> None:
+    proxy = start_proxy(f"{database.dsn} sslmode=disable")
+    with proxy.connect(database) as victim, LocalBus(tmp_path, "supervisor") as bus:
+        victim.pgconn.send_query(b"SELECT pg_sleep(30)")
+        other = Settings(upstream="host=127.0.0.1 port=1 sslmode=require", runtime_dir=tmp_path)
+        bus.tell_proxies_settings(orders(other))
+        proxy.wait_log("proxy.reloaded")
+        cancel_until_it_ends(victim)
 
 
 def test_cancel_with_a_foreign_key_does_nothing(proxy: Proxy, database: Database) -> None:
