@@ -6,15 +6,29 @@ An IPv6 address that the network would send on as IPv4 is judged as the IPv4 add
 from __future__ import annotations
 
 import re
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import (
+    IPv4Address,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    ip_address,
+    ip_network,
+)
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
-# clouds answer here, and say who the machine is: the first with an address that looks public
-_METADATA = frozenset(
-    map(ip_address, ("168.63.129.16", "169.254.169.254", "100.100.100.200", "fd00:ec2::254"))
-)
+# clouds answer here, and say who the machine is, also from addresses that look public or private:
+# Azure; Alibaba; AWS with its containers' credentials; Google; Oracle; Scaleway
+_METADATA = tuple(
+    map(
+        ip_network,
+        (
+            "168.63.129.16/32", "100.100.100.200/32", "fd00:ec2::/32", "fd20:ce::/48",
+            "fd00:c1::a9fe:a9fe/128", "fd00:42::42/128",
+        ),
+    )
+)  # fmt: skip
 _NOT_THE_INTERNET = (IPv4Network("192.0.0.0/24"), IPv4Network("192.88.99.0/24"))
 _PRIVATE = tuple(
     map(IPv4Network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10"))
@@ -44,7 +58,7 @@ def parse_address(text: str) -> Address:
 
 
 def is_public(address: Address) -> bool:
-    if address in _METADATA or not address.is_global or address.is_multicast:
+    if _is_metadata(address) or not address.is_global or address.is_multicast:
         return False
     if isinstance(address, IPv6Address):
         return address in _UNICAST_V6 and address not in _6TO4
@@ -53,10 +67,14 @@ def is_public(address: Address) -> bool:
 
 def is_private(address: Address) -> bool:
     """Of this machine or its network; link-local and unspecified addresses never count."""
-    if address in _METADATA:
+    if _is_metadata(address):
         return False
     if address.is_loopback:
         return True
     if isinstance(address, IPv6Address):
         return address in _PRIVATE_V6
     return any(address in network for network in _PRIVATE)
+
+
+def _is_metadata(address: Address) -> bool:
+    return any(address in network for network in _METADATA)
