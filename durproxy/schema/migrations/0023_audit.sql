@@ -138,6 +138,9 @@ DECLARE
 BEGIN
     IF TG_RELID <> 'df._instances'::regclass THEN
         RAISE EXCEPTION 'this trigger is for df._instances only' USING ERRCODE = '42501';
+    ELSIF TG_OP = 'TRUNCATE' THEN
+        DELETE FROM df._instances;
+        RETURN NULL;
     END IF;
     INSERT INTO df._audit (at, keep_until, action, instance, owner_id, owner, role_id, role, login, address, pid,
         application, detail)
@@ -152,6 +155,8 @@ END $$;
 
 CREATE TRIGGER audit_gone AFTER DELETE ON df._instances
     REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION df._audit_gone();
+CREATE TRIGGER audit_all_gone BEFORE TRUNCATE ON df._instances
+    FOR EACH STATEMENT EXECUTE FUNCTION df._audit_gone();
 
 -- ---------------------------------------------------------------------------------------------
 -- Reading and forgetting
