@@ -35,6 +35,19 @@ def test_engines_keep_the_newest_and_what_runs(serve_with: ServeWith) -> None:
         assert waits == ("completed",)
 
 
+def test_an_engine_looks_at_once_at_a_role_that_ends_very_many(serve_with: ServeWith) -> None:
+    serve = serve_with(retention_instances=3, retention_interval=3600)
+    flood = serve.home.add_role()
+    serve.home.psql(f"SELECT df.grant_usage('{flood.name}')")
+    with serve.connect() as mine, serve.connect(flood) as flooding:
+        kept = mine.execute("SELECT df.start('SELECT 1', 'mine', key => 'order 7')").fetchone()
+        mine.execute("SELECT df.await_instance(%s, 20)", kept)
+        flooding.execute("SELECT df.start('SELECT 1') FROM generate_series(1, 600)")
+        serve.wait_log("retention.deleted")
+        assert mine.execute("SELECT df.start('SELECT 1', key => 'order 7')").fetchone() == kept
+        assert labels(mine) == ["mine"]
+
+
 def test_rows_without_an_instance_are_reported(serve_with: ServeWith) -> None:
     serve = serve_with(retention_interval=0.2, engines=0)
     with serve.connect() as client:
