@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, TypeVarTuple
 import trio
 
 from durproxy.log import get_logger
-from durproxy.proxy import downward, upward
 from durproxy.proxy.awaited import Awaited
 from durproxy.proxy.downward import Downward
 from durproxy.proxy.ledger import Ledger
@@ -135,8 +134,8 @@ class Link(Ledger):
 
     def track(self, group: memoryview | None) -> Tracking:
         if self.tracking is None:
-            self.up.wanted = upward.TRACKED
-            self.down.wanted = downward.TRACKED
+            self.up.track()
+            self.down.track()
         return super().track(group)
 
     def parameter_reported(self, name: bytes, value: bytes) -> None:

@@ -26,11 +26,13 @@ from time import monotonic
 import trio
 
 from durproxy.log import get_logger
+from durproxy.proxy.downward import is_plain_answer
 from durproxy.proxy.flow import Flow
 from durproxy.proxy.link import Link
 from durproxy.proxy.sampling import Sampling, Stopwatch
 from durproxy.proxy.statistics import Counters
-from durproxy.proxy.upward import Upward
+from durproxy.proxy.upward import Upward, is_plain_group
+from durproxy.wire.shapes import Shapes
 
 log = get_logger(__name__)
 
@@ -58,6 +60,8 @@ class Pump:
         self.guests = 0  # tasks of trio's that clients wait for
         self.buffer = bytearray(_RECEIVE_SIZE)  # every receive's; valid until the next one
         self.view = memoryview(self.buffer)
+        self.groups = Shapes(is_plain_group)
+        self.answers = Shapes(is_plain_answer)
         self.links: set[Link] = set()
         self._gave_way = False  # at the end of the last spell
         self._epoll = select.epoll()

@@ -12,6 +12,7 @@ import re
 import socket
 from dataclasses import dataclass, replace
 from enum import Enum
+from struct import Struct
 from typing import TYPE_CHECKING, Final
 
 from durproxy.errors import ProtocolViolation
@@ -32,6 +33,7 @@ from durproxy.wire.frontend import (
     Parse,
     Query,
 )
+from durproxy.wire.shapes import Header
 
 if TYPE_CHECKING:
     from durproxy.proxy.link import Link
@@ -50,6 +52,15 @@ _LONGEST_PARSED_HERE = 4 * 1024  # a longer statement is parsed by a reader proc
 _SETS = re.compile(rb"(?i)standard_conforming|client_encoding|set\s+names|set_config|\breset\b")
 # … and the session in which such a text is not read at all.
 _UNSETTLED = Session(client_encoding="unknown", standard_conforming_strings=False)
+
+_unpack_header = Struct(">BI").unpack_from
+
+
+def is_plain_group(headers: list[Header]) -> bool:
+    """Messages of these types need nothing but to be counted, unless a Parse among them has df."""
+    kinds = [kind for kind, _ in headers]
+    group = kinds[kinds[0] == _PARSE :]
+    return group[-1:] == [_SYNC] and PLAIN.isdisjoint(group[:-1])
 
 
 class _Wait(Enum):
@@ -72,21 +83,23 @@ Verdict = bytes | _Wait | None  # this instead, not now, as it is
 class Upward(Flow):
     """The client's messages on their way to the server."""
 
-    __slots__ = ("_counters", "decision")
+    __slots__ = ("_counters", "_shapes", "decision")
 
     def __init__(self, link: Link, source: socket.socket, sink: socket.socket) -> None:
         super().__init__(link, source, sink)
         self.wanted = PLAIN
         self.decision: Decision | None = None
         self._counters = link.pump.counters
+        self._shapes = link.pump.groups.by_length
 
     def relay(self) -> None:
+        link = self.link
         try:
             end = self._receive_into(self._buffer)
         except BlockingIOError:
             return
         except OSError:
-            self.link.close("client connection broke")
+            link.close("client connection broke")
             return
         if end == 0:
             self.finish()
@@ -94,32 +107,31 @@ class Upward(Flow):
         self._counters.bytes_from_clients += end
         if self._carry is not None:
             self.take_more(end)
-        elif not self._passes_by(end):
+        elif self._skip or not link.simple or link.mid_group or not (unit := self._unit(end)):
             self.take(self._buffer, self._view, end)
+        else:  # take would do the same, in many more steps
+            self.forward(self._view[:end])
+            link.expected.append(unit)
 
-    def _passes_by(self, end: int) -> bool:
-        """The common cases in as few steps as can be: one Query without df, or a whole Sync group.
-
-        False, and nothing done, for everything else.
-        """
-        link = self.link
-        if self._skip or not link.simple or link.mid_group:
-            return False
-        try:
-            position, kind, after = walk(self._buffer, 0, end, PLAIN)
-        except ProtocolViolation:
-            return False
-        if after != end:
-            return False
-        if kind == _QUERY and position == 0:
-            if mentions_df(self._view[HEADER_SIZE:end]):
-                return False
+    def _unit(self, end: int) -> int:
+        """The common cases: one Query without df, or a whole Sync group; 0 for all others."""
+        buffer = self._buffer
+        if buffer[0] == _QUERY:
+            length = _unpack_header(buffer)[1]
+            if not 4 < length == end - 1 or mentions_df(buffer[HEADER_SIZE:end]):
+                return 0
             self._counters.statements_scanned += 1
-        elif kind != _SYNC:
-            return False
-        link.expected.append(kind)
-        self.forward(self._view[:end])
-        return True
+            return _QUERY
+        shape = self._shapes.get(end)
+        if shape is None or shape[0](buffer) != (headers := shape[1]):
+            self.link.pump.groups.unknown(self._view[:end])
+            return 0
+        if headers[0] == _PARSE:
+            # searched with all that stands behind it: at worst something is found that is no df
+            if mentions_df(buffer[HEADER_SIZE:end]):
+                return 0
+            self._counters.statements_scanned += 1
+        return _SYNC
 
     def take(self, buffer: bytearray, view: memoryview, end: int) -> None:
         link = self.link
@@ -177,6 +189,10 @@ class Upward(Flow):
         self.decision = decision
         self.resume()
 
+    def track(self) -> None:
+        """Read the extended protocol's names from now on."""
+        self.wanted = TRACKED
+
     def sink_broke(self) -> None:
         """The server is gone; what it said last may still be on its way to the client."""
         self.ended = True
@@ -193,7 +209,7 @@ class Upward(Flow):
         body = view[position + HEADER_SIZE : after]
         if kind in _STATEMENTS:
             self._counters.statements_scanned += 1
-            if link.rewriting and mentions_df(body):
+            if link.rewriting and mentions_df(bytes(body)):
                 group = self._group(view, boundary, position)
                 return self._look_at_statement(kind, body, view[after:end], group)
             if kind == _QUERY:

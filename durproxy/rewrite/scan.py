@@ -8,6 +8,9 @@ import re
 # another schema, but reading one statement too many costs little.
 _QUALIFIER = re.compile(rb'(?<![a-z0-9_$\x80-\xff])(?:df|"df")\s*\.')
 
+# A byte without which neither can be there.
+_DOT, _X = ord("."), ord("x")
+
 # The calls after which an engine has something to do.
 _WAKING = re.compile(_QUALIFIER.pattern + rb'\s*"?(?:start|signal|cancel)\b')
 
@@ -17,13 +20,13 @@ _HEAD = 8 * 1024
 _EXTENSION = re.compile(rb"\bextension\b[^;]{0,200}pg_durable")
 
 
-def mentions_df(body: bytes | memoryview) -> bool:
+def mentions_df(body: bytes | bytearray) -> bool:
     """Tell whether the text may name something in schema df, or the extension pg_durable."""
-    # lower and find are the fastest way to say no: `in` on bytes and a pattern take twice the time
-    lowered = bytes(body).lower()
-    if lowered.find(b"df") >= 0 and _QUALIFIER.search(lowered) is not None:
+    lowered = body.lower()
+    # `in` with a single byte is by far the fastest way to say no; `find` is the next
+    if _DOT in lowered and lowered.find(b"df") >= 0 and _QUALIFIER.search(lowered) is not None:
         return True
-    if lowered.find(b"pg_durable", 0, _HEAD) < 0:
+    if _X not in lowered or lowered.find(b"pg_durable", 0, _HEAD) < 0:
         return False
     return _EXTENSION.search(lowered) is not None
 

@@ -23,7 +23,7 @@ from durproxy.rewrite.scan import mentions_df
 )
 def test_df_before_a_dot_is_seen(text: str) -> None:
     assert mentions_df(text.encode())
-    assert mentions_df(memoryview(text.encode()))
+    assert mentions_df(bytearray(text.encode()))
 
 
 @pytest.mark.parametrize(
