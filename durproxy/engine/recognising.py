@@ -8,15 +8,12 @@ from durproxy.child import announce_ready
 from durproxy.config import Settings
 from durproxy.engine.connection import Connection
 from durproxy.engine.encoding import array_literal
-from durproxy.engine.store import Store
-from durproxy.errors import DurproxyError
 from durproxy.log import get_logger
 from durproxy.restored import addresses_of
 
 _log = get_logger(__name__)
 
 _LONGEST_PAUSE = 5.0  # seconds between two looks whether it was acknowledged
-_SEEN_EVERY = 60.0
 
 
 async def wait_recognised(life: Connection, settings: Settings) -> None:
@@ -40,13 +37,3 @@ async def wait_recognised(life: Connection, settings: Settings) -> None:
         await trio.sleep(pause)
     if held_back:
         _log.info("engine.acknowledged")
-
-
-async def keep_seen(store: Store) -> None:
-    """Write down that workers are at work here, for ever."""
-    while True:
-        await trio.sleep(_SEEN_EVERY)
-        try:
-            await store.seen()
-        except DurproxyError as error:
-            _log.warning("engine.not_seen", error=error.message)

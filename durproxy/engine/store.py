@@ -60,6 +60,8 @@ _CLAIM_COLUMNS = (
 # a server that crashes may forget these: whatever is done under a claim reaches the disk after it
 _NEED_NOT_LAST = frozenset(("_claim_1", "_claim_one_1", "_tick_1"))
 _UNFLUSHED = "pg_catalog.set_config('synchronous_commit', 'off', true), "
+# what goes with a call, so that an idle worker asks nothing else of the server
+_BESIDE = {"_tick_1": "df._seen_1(), "}
 
 
 def lost_hold(error: ServerError) -> LostHold | None:
@@ -81,7 +83,8 @@ class Store:
     async def _call(self, name: str, arguments: str, values: Sequence[str | None]) -> Result:
         columns = _CLAIM_COLUMNS if name.startswith("_claim") else "it.*"
         unflushed = _UNFLUSHED if name in _NEED_NOT_LAST else ""
-        sql = f"SELECT {columns} FROM {unflushed}df.{name}({arguments}) AS it"
+        beside = _BESIDE.get(name, "")
+        sql = f"SELECT {columns} FROM {unflushed}{beside}df.{name}({arguments}) AS it"
         about = name.removeprefix("_").removesuffix("_1")
         async with self._pool.connection() as connection:
             passed(f"{about}.before")

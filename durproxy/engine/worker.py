@@ -36,7 +36,7 @@ from durproxy.engine.logging_in import log_in
 from durproxy.engine.pools import Pool, RolePools
 from durproxy.engine.probation import run_probation
 from durproxy.engine.quotas import Quotas
-from durproxy.engine.recognising import keep_seen, wait_recognised
+from durproxy.engine.recognising import wait_recognised
 from durproxy.engine.retention import Retention
 from durproxy.engine.statistics import report
 from durproxy.engine.store import Store
@@ -117,7 +117,6 @@ class Worker:
                 nursery.start_soon(announcing.run)
                 nursery.start_soon(self._retention.run)
                 nursery.start_soon(quotas.put_in_force)
-                nursery.start_soon(keep_seen, self._store)
                 nursery.start_soon(self._traces.run)
                 if self._alone:
                     nursery.start_soon(self._leave_unused, holding, nursery)

@@ -123,11 +123,12 @@ BEGIN
     RETURN v_reason;
 END $$;
 
--- Workers are at work here.
+-- Workers are at work here. It goes with their sign of life, so it waits for nobody.
 CREATE FUNCTION df._seen_1() RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     UPDATE df._identity i SET seen_at = clock_timestamp()
-    WHERE i.seen_at < clock_timestamp() - interval '20 seconds'
+    WHERE i.ctid = (SELECT k.ctid FROM df._identity k
+                    WHERE k.seen_at < clock_timestamp() - interval '1 minute' FOR UPDATE SKIP LOCKED)
 $$;
 
 -- ---------------------------------------------------------------------------------------------
