@@ -47,6 +47,7 @@ TRACKED = PLAIN | frozenset(
         backend.PORTAL_SUSPENDED,
     )
 )
+_STEP_ENDS = TRACKED - PLAIN
 
 
 def is_plain_answer(headers: list[Header]) -> bool:
@@ -120,7 +121,8 @@ class Downward(Flow):
         ready = False
         try:
             while position < end:
-                position, kind, after = walk(buffer, position, end, self.wanted)
+                wanted = TRACKED if link.counts_steps else self.wanted
+                position, kind, after = walk(buffer, position, end, wanted)
                 if kind == 0:
                     break
                 if after > end and after - position <= _longest_held(kind):
@@ -135,8 +137,7 @@ class Downward(Flow):
                     ).status
                     ready = True
                 elif after > end:
-                    if kind == _ERROR:  # longer than anything that is held back
-                        link.error_received()
+                    self._note_long(kind)
                 else:
                     verdict = self._look(kind, view[position + HEADER_SIZE : after])
                     if verdict is _Wait.WAIT:
@@ -150,7 +151,6 @@ class Downward(Flow):
         except ProtocolViolation as error:
             position = self.give_up_reading(error.message)
         self.pass_on(view, position, end, parts, passed)
-        link.heard()
         if ready and link.attentive:
             link.became_ready()
 
@@ -161,6 +161,13 @@ class Downward(Flow):
 
     def sink_broke(self) -> None:
         self.link.close("client connection broke")
+
+    def _note_long(self, kind: int) -> None:
+        """A message that is longer than anything that is held back."""
+        if kind == _ERROR:
+            self.link.error_received()
+        elif kind in _STEP_ENDS:
+            self.link.step_ended(kind)
 
     def _look(self, kind: int, body: memoryview) -> Verdict:
         link = self.link
@@ -177,16 +184,13 @@ class Downward(Flow):
         if kind == backend.COPY_IN_RESPONSE:
             link.copy_in_started()
             return None
+        if kind in _STEP_ENDS:
+            return None if link.step_ended(kind) else b""
         unit = link.unit_in_doubt()
-        if kind in _REPORTS:
-            moved = None if unit is None else self._move(kind, body, unit)
-            if kind == _ERROR:
-                link.error_received()
-            return moved
-        if unit is None:
-            return None
-        assert link.tracking is not None
-        return None if link.tracking.replied(unit, kind) else b""
+        moved = None if unit is None else self._move(kind, body, unit)
+        if kind == _ERROR:
+            link.error_received()
+        return moved
 
     def _move(self, kind: int, body: memoryview, unit: Unit) -> bytes | None:
         """The report as it would be about the user's own text; None: as it is."""

@@ -16,8 +16,8 @@ never quiet, so nothing of it is held, and a drain waits for its time to be over
 
 A Query or FunctionCall in the middle of a group is such a case: whether the server answers it
 depends on what stands before it in the group. So the text of a group that is cut by the end of a
-packet is kept (``opened``) until its Sync, as long as it is short and no reply has come that may be
-one to it; should a call follow, the group is tracked.
+packet is kept (``opened``) until its Sync, as long as it is short, and with it the replies that
+have come to it (``ended``); should a call follow, the group is tracked.
 
 A client may send the data of several COPYs before the server begins the first. So the place of each
 end of data among the units is kept (``data_sent``) until the server begins that COPY, or has
@@ -54,6 +54,7 @@ class Ledger:
         "attentive",
         "copying_in",
         "data_sent",
+        "ended",
         "expected",
         "had_copy",
         "mid_group",
@@ -69,7 +70,8 @@ class Ledger:
         self.status = 0  # of the last ReadyForQuery
         self.expected: deque[int | Unit] = deque()  # what the coming ReadyForQuerys answer
         self.mid_group = False  # messages were sent that no Sync has followed yet
-        self.opened: bytes | None = None  # … these, and none is answered; None: not known
+        self.opened: bytes | None = None  # … these; None: not known
+        self.ended = bytearray()  # … and the replies that ended steps of it, by type
         self.skipping = False  # … one of which has failed
         self.simple = True  # a Sync is just counted: no tracking, no COPY
         self.copying_in = False
@@ -135,23 +137,43 @@ class Ledger:
     def packet_ended(self, group: memoryview | None) -> None:
         """Nothing more has come from the client so far; ``group`` is the open one, if known."""
         if group is None or len(group) > _LONGEST_OPENED or self.skipping or self.tracking:
-            self.opened = None
+            self.forget_group()
         else:
             self.opened = bytes(group)
+
+    def forget_group(self) -> None:
+        """The open group has ended, or what it is made of does not matter any more."""
+        self.opened = None
+        self.ended.clear()
 
     def track(self, group: memoryview | None) -> Tracking:
         """Know names and replies from now on, and from ``group``, the open Sync group so far."""
         if self.tracking is None:
             self.tracking = Tracking(group)
             self.simple = False
+            for reply in self.ended:
+                if self.tracking.open is not None:
+                    self.tracking.replied(self.tracking.open, reply)
+            self.forget_group()
         return self.tracking
 
     # -- answered
 
-    def heard(self) -> None:
-        """The server has said something: with nothing else to answer, perhaps to the open group."""
-        if not self.expected:
-            self.opened = None
+    @property
+    def counts_steps(self) -> bool:
+        """The server's next reply is to the open group, which is known and not tracked."""
+        return self.opened is not None and not self.expected
+
+    def step_ended(self, kind: int) -> bool:
+        """The server has sent a reply of this type; whether it is the client's."""
+        unit = self.unit_in_doubt()
+        if unit is not None and self.tracking is not None:
+            return self.tracking.replied(unit, kind)
+        if self.counts_steps:
+            self.ended.append(kind)
+            if len(self.ended) > _LONGEST_OPENED:  # more replies than it can have
+                self.forget_group()
+        return True
 
     def unit_in_doubt(self) -> Unit | None:
         """What the server's next reply belongs to, if that is tracked."""

@@ -180,6 +180,7 @@ class Upward(Flow):
     def _group(self, view: memoryview, boundary: int, position: int) -> memoryview | None:
         """What came since the last Sync, up to the position; None when that is not known."""
         if boundary >= 0:
+            self.link.ended.clear()  # that was about a group before
             return view[boundary:position]
         opened = self.link.opened
         return None if opened is None else memoryview(opened + view[:position])

@@ -15,7 +15,7 @@ from durproxy.proxy.pump import Pump
 from durproxy.proxy.rewriting import Rewriter
 from durproxy.proxy.shell import Shell
 from durproxy.proxy.statistics import Counters
-from durproxy.proxy.upstream import Place
+from durproxy.proxy.upstream import Place, Upstream
 from durproxy.wire.framing import encode_message
 from durproxy.wire.startup import PROTOCOL_3_0, StartupMessage
 from durproxy.wire.states import Event
@@ -58,6 +58,7 @@ class Ends:
             cast(Shell, shell),
             inner_client,
             inner_server,
+            upstream=Upstream.from_conninfo("host=nowhere"),
             place=Place("nowhere", 1),
             peer="test",
             startup=StartupMessage(PROTOCOL_3_0, {"user": "u"}),

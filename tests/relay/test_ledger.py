@@ -28,6 +28,7 @@ GROUP = (
     + Bind(b"", b"", (), (), ()).encode()
     + Execute(b"", 0).encode()
 )
+REPLIES = (PARSE_COMPLETE, BIND_COMPLETE, COMMAND_COMPLETE)
 
 
 def kinds(ledger: Ledger) -> list[int]:
@@ -72,15 +73,31 @@ def test_a_query_behind_a_group_that_came_before_it_is_not_answered_if_that_fail
     assert not ledger.expected
 
 
-def test_an_open_group_is_forgotten_when_a_reply_may_be_one_to_it() -> None:
+@pytest.mark.parametrize("replied", range(4))
+def test_replies_to_an_open_group_are_counted_until_a_call_follows(replied: int) -> None:
     ledger = Ledger()
     ledger.unit_sent(SYNC, memoryview(GROUP))
     ledger.packet_ended(memoryview(GROUP))
-    ledger.heard()
-    assert ledger.opened == GROUP, "that was about the group before"
+    for kind in REPLIES:  # these are about the group before
+        assert ledger.step_ended(kind)
     answered(ledger)
-    ledger.heard()
-    assert ledger.opened is None
+    for kind in REPLIES[:replied]:
+        assert ledger.step_ended(kind)
+    assert ledger.opened == GROUP
+    ledger.call_sent(Query.kind, None, memoryview(ledger.opened))
+    ledger.unit_sent(SYNC, memoryview(b""))
+    ledger.error_received()
+    is_its_own = replied == len(REPLIES)
+    assert kinds(ledger) == ([Query.kind, SYNC] if is_its_own else [SYNC])
+    answered(ledger)
+
+
+def test_replies_without_end_are_not_kept() -> None:
+    ledger = Ledger()
+    ledger.packet_ended(memoryview(GROUP))
+    for _ in range(20_000):
+        ledger.step_ended(PARSE_COMPLETE)
+    assert (ledger.opened, len(ledger.ended)) == (None, 0)
 
 
 def test_a_long_open_group_is_not_kept() -> None:
@@ -158,7 +175,6 @@ def test_a_call_behind_a_copy_of_its_group_is_not_answered_if_the_copy_fails() -
         assert ledger.tracking is not None
         ledger.tracking.replied(unit, kind)
     ledger.copy_in_started()
-    ledger.heard()
     ledger.call_sent(Query.kind, None, None)
     ledger.unit_sent(SYNC, None)
     ledger.error_received()
