@@ -21,6 +21,8 @@ _READABLE = ("identity", "gzip", "")
 _PARTIAL = 206
 _LONG = 65_536  # bytes; more takes more than some milliseconds
 _looking = Threads(1)
+_MOST_MEMBERS = 16  # of one gzip content; each costs a copy of what follows it
+_MAGIC = b"\x1f\x8b"
 _GZIP = 16 + zlib.MAX_WBITS
 
 _TEXTUAL = re.compile(
@@ -107,16 +109,27 @@ def _answer(response: httpx.Response, content: bytes, hidden: Redactor, limits: 
 def _unpacked(content: bytes, encoding: str, limits: Limits) -> bytes:
     """The content without its compression, if that is the one that was asked for."""
     if encoding.strip().lower() == "gzip" and content:
-        inflating = zlib.decompressobj(_GZIP)
         try:
-            content = inflating.decompress(content, limits.response_bytes + 1)
+            content = _inflated(content, limits.response_bytes + 1)
         except zlib.error as error:
             raise ExchangeFailure(f"HTTP request failed: {error}", "WF022") from None
-        if not inflating.eof and len(content) <= limits.response_bytes:
-            raise ExchangeFailure("HTTP request failed: the gzip content breaks off", "WF022")
     if len(content) > limits.response_bytes:
         raise too_large(limits)
     return content
+
+
+def _inflated(content: bytes, most: int) -> bytes:
+    """Up to so many bytes of all members, one after the other. Raises zlib.error."""
+    out = b""
+    for _ in range(_MOST_MEMBERS):
+        inflating = zlib.decompressobj(_GZIP)
+        out += inflating.decompress(content, most - len(out))
+        content = inflating.unused_data
+        if len(out) >= most or (inflating.eof and not content.startswith(_MAGIC)):
+            return out
+        if not inflating.eof:
+            raise zlib.error("the gzip content breaks off")
+    raise zlib.error(f"the gzip content has more than {_MOST_MEMBERS} members")
 
 
 def too_large(limits: Limits) -> ExchangeFailure:

@@ -1,9 +1,9 @@
 """Secrets taken out of what comes back: answers that echo them, and errors that quote a URL.
 
 A secret is found as it is and as the encodings write it that a request goes through on its way:
-percent-encoding, JSON and HTML escapes (each character by itself may be escaped or not), base64 at
-any alignment, hexadecimal digits, UTF-16 and UTF-32. What a server computes from a secret otherwise
-(a digest, the text backwards) cannot be known.
+percent-encoding, JSON, HTML and C escapes (each character by itself may be escaped or not, and also
+more than once), base64 at any alignment, hexadecimal digits, UTF-16 and UTF-32. What a server
+computes from a secret otherwise (a digest, the text backwards) cannot be known.
 
 Nearly all texts have no secret in them, and a quick look says so: when letters that are escaped are
 written as they are, the text does not have the longest row of letters and digits of the secret, nor
@@ -23,10 +23,14 @@ SHORTEST = 8  # characters; less would be found in texts that have nothing to do
 # what follows a backslash for the character
 _ESCAPES = dict(zip("\"\\/'\b\f\n\r\t", "\"\\/'bfnrt", strict=True))
 _ROW = re.compile("[a-z0-9]+")
+# each as it is, or escaped itself by who escapes a text again; some times, since a text may have
+# millions of them in a row
+_PERCENT, _BACKSLASH, _AMPERSAND = "%(?:25){0,3}", r"\\{1,8}", "&(?:amp;){0,3}"
 _HEX_OF_LETTER = "(?:3[0-9]|[46][1-9a-f]|[57][0-9a])"
 _DECIMAL_OF_LETTER = "(?:4[89]|5[0-7]|6[5-9]|[78][0-9]|9[07-9]|1[01][0-9]|12[0-2])"
 _ESCAPED_LETTER = re.compile(
-    rf"(?:%|\\u00)({_HEX_OF_LETTER})|&#(?:x0*({_HEX_OF_LETTER})|0*({_DECIMAL_OF_LETTER}));",
+    rf"(?:{_PERCENT}|{_BACKSLASH}(?:u00|x))({_HEX_OF_LETTER})"
+    rf"|{_AMPERSAND}#(?:x0*({_HEX_OF_LETTER})|0*({_DECIMAL_OF_LETTER}));",
     re.IGNORECASE,
 )
 
@@ -124,15 +128,19 @@ def _character(character: str) -> str:
     """One character of a secret, however it may be written."""
     octets = character.encode()
     forms = {re.escape(character), re.escape(octets.decode("latin-1"))}
-    forms.add("".join(f"%{octet:02x}" for octet in octets))
+    forms.add("".join(f"{_PERCENT}{octet:02x}" for octet in octets))
+    forms.add("".join(f"{_BACKSLASH}x{octet:02x}" for octet in octets))
     units = character.encode("utf-16-be")
-    forms.add("".join(rf"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2)))
+    pairs = [units[at : at + 2].hex() for at in range(0, len(units), 2)]
+    forms.add("".join(f"{_BACKSLASH}u{pair}" for pair in pairs))
     code = ord(character)
-    forms.add(rf"&#(?:0*{code}|x0*{code:x});")
+    forms.add(rf"{_AMPERSAND}#(?:0*{code}|x0*{code:x});")
     if (named := html.escape(character)) != character:
-        forms.add(re.escape(named))
+        forms.add(_AMPERSAND + re.escape(named.removeprefix("&")))
     if character == " ":
-        forms.add(r"\+")
-    if character in _ESCAPES:
-        forms.add(re.escape("\\" + _ESCAPES[character]))
-    return f"(?:{'|'.join(sorted(forms))})"
+        forms.add(rf"\+|{_PERCENT}2b")
+    if character == "\\":
+        forms |= {r"\\\\", r"\\\\\\\\"}  # no more ways, which would multiply in a row of them
+    elif character in _ESCAPES:
+        forms.add(_BACKSLASH + re.escape(_ESCAPES[character]))
+    return f"(?:{'|'.join(sorted(forms, key=lambda form: (-len(form), form)))})"  # all of it

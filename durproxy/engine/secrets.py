@@ -13,7 +13,6 @@ fetched, and what may be sent to a host is fetched for whatever call goes there.
 
 from __future__ import annotations
 
-import math
 import os
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping
@@ -114,7 +113,7 @@ class Secrets:
         for name in names:
             kept = self._kept.get(name)
             if kept is not None and trio.current_time() - kept.since > _TOO_NEW:
-                kept.since = -math.inf
+                kept.since -= self._configured[name].refresh
 
     async def _allowed(self, role: str, name: str) -> Trace:
         secret = self._configured.get(name)

@@ -116,6 +116,15 @@ def test_a_body_is_text_or_base64(kind: str | None, body: bytes, text: str | Non
         assert (got, encoding) == (text, "text")
 
 
+async def test_a_compressed_answer_in_several_members(web: Web) -> None:
+    packed = b"".join(map(gzip.compress, (b"a" * 9, b"", b"b"))) + b"\0\0"
+    assert (
+        await answer(request(f"{web.url}/as?gzip=yes&hex={packed.hex()}"))
+    ).body == "a" * 9 + "b"
+    caught = await failure(request(f"{web.url}/as?gzip=yes&hex={(packed[:-2] * 9).hex()}"))
+    assert "has more than 16 members" in caught.message
+
+
 @pytest.mark.parametrize("content", [b"no gzip", gzip.compress(b"a" * 99, mtime=0)[:-9]])
 async def test_a_broken_compression_is_a_network_error(web: Web, content: bytes) -> None:
     caught = await failure(request(f"{web.url}/as?gzip=yes&hex={content.hex()}"))

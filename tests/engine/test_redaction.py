@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import json
+import time
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote, quote_plus
@@ -34,6 +35,11 @@ WAYS: list[Callable[[str], str]] = [
     lambda text: "".join(f"&#{ord(character)};" for character in text),
     lambda text: "".join(f"%{octet:02X}" for octet in text.encode()),
     lambda text: text.encode().hex(),
+    lambda text: quote(quote(quote(text, safe=""), safe=""), safe=""),
+    lambda text: json.dumps(json.dumps(text))[3:-3],
+    lambda text: html.escape(html.escape(text)),
+    lambda text: repr(text.encode())[2:-1],
+    lambda text: "".join(f"\\x{octet:02x}" for octet in text.encode()),
 ]
 
 
@@ -92,6 +98,16 @@ def test_what_is_no_secret_stays(text: str) -> None:
 def test_bytes_of_wide_characters(codec: str) -> None:
     content = "a sk_live_8Ahs7Ghe5 b".encode(codec)
     assert b"{secret:key}" in Redactor([Trace("key", "sk_live_8Ahs7Ghe5")]).content(content)
+
+
+@pytest.mark.parametrize("piece", ["\\", "%", "%25", "&", "&amp;", "&#0", "s", "s\\", "\\u007"])
+def test_no_text_takes_long(piece: str) -> None:
+    """What could be the beginning of a character many times over, and never is one."""
+    hidden = Redactor([Trace("key", "s\\\\%25&/\"'s" * 3)])
+    text = piece * (300_000 // len(piece)) + "25 ss"  # so that it is searched in earnest
+    begun = time.process_time()
+    assert hidden.text(text) == text
+    assert time.process_time() - begun < 2
 
 
 def test_each_secret_by_its_name() -> None:
