@@ -39,3 +39,5 @@ EOF
 }
 
 ensure_venv
+# Images for containers often forbid it; each interpreter that a test starts would compile us anew.
+unset PYTHONDONTWRITEBYTECODE
