@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 import psycopg
@@ -11,6 +12,7 @@ import pytest
 from tests.fix_postgres import Database, Role
 from tests.store.asking import refusal, rows, value
 from tests.store.conftest import Connect
+from tests.waiting import wait_until
 
 HTTP = "has_function_privilege(%s, 'df.http(text, text, text, jsonb, integer)', 'EXECUTE')"
 USES = "has_table_privilege(%s, 'df.instances', 'SELECT')"
@@ -167,6 +169,20 @@ def test_an_old_snapshot_shows_no_old_rights(
         managing.execute("SELECT count(*) FROM df.instances")
         owner.execute("SELECT df.revoke_usage(%s)", [manager.name])
         assert refusal(managing, "SELECT df.grant_usage(%s)", [other.name]).sqlstate == "42501"
+
+
+def test_a_right_that_is_taken_while_its_order_waits_is_gone(
+    store: Database, connect: Connect, manager: Role
+) -> None:
+    managing, other = connect(manager), store.add_role()
+    waits = "SELECT FROM pg_locks WHERE pid = %s AND NOT granted"
+    with closing(store.connect(autocommit=False)) as owning, ThreadPoolExecutor(1) as pool:
+        owning.execute("SELECT df.revoke_usage(%s)", [manager.name])
+        refused = pool.submit(refusal, managing, "SELECT df.grant_usage(%s)", [other.name])
+        pid = managing.info.backend_pid
+        wait_until(lambda: owning.execute(waits, [pid]).fetchone() is not None, "it waits")
+        owning.commit()
+        assert refused.result().sqlstate == "42501"
 
 
 @pytest.mark.one_postgres

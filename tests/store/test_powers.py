@@ -186,6 +186,21 @@ def test_an_operator_acts_on_all_as_their_owner(
     assert refusal(session, "SELECT df.unschedule('x')").sqlstate == "42704"  # its own only
 
 
+def test_a_power_that_was_taken_is_gone_in_open_transactions_too(
+    connect: Connect, store: Database, owner: psycopg.Connection, prey: str
+) -> None:
+    operator = store.add_role()
+    owner.execute("SELECT df.grant_operator(%s)", [operator.name])
+    session = connect(operator)
+    session.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+    assert value(session, "SELECT df.status(%s)", [prey]) == "pending"
+    owner.execute("SELECT df.revoke_usage(%s)", [operator.name])
+    owner.execute("SELECT df.grant_usage(%s)", [operator.name])
+    assert value(session, "SELECT df.status(%s)", [prey]) is None
+    refused = refusal(session, "SELECT df.cancel(%s)", [prey])
+    assert refused.message_primary == f'instance "{prey}" not found or access denied'
+
+
 def test_a_key_of_another_role_is_not_an_operators(
     connect: Connect, store: Database, owner: psycopg.Connection, victim: psycopg.Connection
 ) -> None:

@@ -18,6 +18,8 @@ CREATE FUNCTION df._view_all() RETURNS void LANGUAGE sql IMMUTABLE AS '';
 CREATE FUNCTION df._operate_all() RETURNS void LANGUAGE sql IMMUTABLE AS '';
 REVOKE EXECUTE ON FUNCTION df._view_all(), df._operate_all() FROM PUBLIC;
 
+-- The catalog's rows are as old as the transaction's snapshot, has_function_privilege is of now: who has
+-- lost a power does not keep it in a transaction that is open.
 CREATE FUNCTION df._has_power(p_role oid, p_powers oid[]) RETURNS boolean
 LANGUAGE plpgsql STABLE AS $$
 BEGIN
@@ -25,7 +27,8 @@ BEGIN
         SELECT FROM pg_catalog.pg_proc p CROSS JOIN LATERAL pg_catalog.aclexplode(p.proacl) a
         WHERE p.oid OPERATOR(pg_catalog.=) ANY (p_powers) AND a.grantee OPERATOR(pg_catalog.<>) p.proowner
             AND a.grantee OPERATOR(pg_catalog.<>) 0::pg_catalog.oid
-            AND pg_catalog.pg_has_role(p_role, a.grantee, 'USAGE'));
+            AND pg_catalog.pg_has_role(p_role, a.grantee, 'USAGE')
+            AND pg_catalog.has_function_privilege(p_role, p.oid, 'EXECUTE'));
 END $$;
 
 -- Asked with each look at an instance: in plpgsql, which keeps its plan, and without a SET, it costs
@@ -377,7 +380,9 @@ END $$;
 --   have given.
 --
 -- What is asked of the catalog is asked as of now (has_..._privilege): an old snapshot of the
--- transaction must not bring back what a role had.
+-- transaction must not bring back what a role had. And it is asked under a lock: two GRANTs on one
+-- object at once would fail with "tuple concurrently updated", so they queue at a table that users
+-- cannot lock.
 
 -- All that looking takes. What a later migration adds here, those who have the rest get by it.
 CREATE FUNCTION df._reading_rights() RETURNS text[]
@@ -414,14 +419,11 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     WHERE p.pronamespace = 'df'::regnamespace AND p.prosecdef AND p.proname ~ '_[0-9]+$'
 $$;
 
--- Two GRANTs on one object at once fail with "tuple concurrently updated", so they queue at a table
--- that users cannot lock.
 CREATE FUNCTION df._grant(p_role text, p_rights text[], p_option text DEFAULT '') RETURNS void
 LANGUAGE plpgsql AS $$
 DECLARE
     v_right text;
 BEGIN
-    LOCK TABLE df._migrations IN SHARE ROW EXCLUSIVE MODE;
     FOREACH v_right IN ARRAY p_rights LOOP
         EXECUTE format('GRANT %s TO %I', v_right, p_role) || p_option;
     END LOOP;
@@ -489,8 +491,6 @@ DECLARE
     v_rights text[] := df._usage_rights();
     v_right  text;
 BEGIN
-    -- first the lock: what the role has must be what is taken from it
-    LOCK TABLE df._migrations IN SHARE ROW EXCLUSIVE MODE;
     IF NOT v_owns AND df._is_powerful(v_role) THEN
         RAISE EXCEPTION 'permission denied to take the use of df from role "%"', p_role USING ERRCODE = '42501',
             DETAIL = 'It sees or steers the workflows of all, runs the engine, may pass the use of df on, or owns it.',
@@ -513,15 +513,24 @@ BEGIN
     END IF;
 END $$;
 
+-- Of an order by hand, too.
+CREATE FUNCTION df._check_may_call(p_who regrole, p_function text) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    IF NOT has_function_privilege(p_who::oid, format('df.%I(%s)', p_function,
+        CASE p_function WHEN 'grant_usage' THEN 'text, boolean, boolean' ELSE 'text' END), 'EXECUTE')
+    THEN
+        RAISE EXCEPTION 'permission denied for function %', p_function USING ERRCODE = '42501';
+    END IF;
+END $$;
+
 CREATE FUNCTION df._do_grant(p_who regrole, p_verb text, p_role text, p_options text[]) RETURNS void
 LANGUAGE plpgsql AS $$
-DECLARE
-    v_function CONSTANT regprocedure := format('df.%I(%s)', p_verb,
-        CASE p_verb WHEN 'grant_usage' THEN 'text, boolean, boolean' ELSE 'text' END);
 BEGIN
-    IF NOT has_function_privilege(p_who::oid, v_function::oid, 'EXECUTE') THEN  -- it is an order by hand
-        RAISE EXCEPTION 'permission denied for function %', p_verb USING ERRCODE = '42501';
-    ELSIF NOT EXISTS (SELECT 1 FROM pg_roles r WHERE r.rolname = p_role) THEN
+    PERFORM df._check_may_call(p_who, p_verb);  -- who may not does not queue
+    LOCK TABLE df._migrations IN SHARE ROW EXCLUSIVE MODE;
+    PERFORM df._check_may_call(p_who, p_verb);  -- and who may no more is late
+    IF NOT EXISTS (SELECT 1 FROM pg_roles r WHERE r.rolname = p_role) THEN
         RAISE EXCEPTION 'role "%" does not exist', p_role USING ERRCODE = '42704';
     ELSIF NOT p_options <@ ARRAY['include_http', 'with_grant'] THEN
         RAISE EXCEPTION 'unknown options "%"', array_to_string(p_options, ', ') USING ERRCODE = '22023';
