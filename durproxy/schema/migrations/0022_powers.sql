@@ -18,8 +18,9 @@ CREATE FUNCTION df._view_all() RETURNS void LANGUAGE sql IMMUTABLE AS '';
 CREATE FUNCTION df._operate_all() RETURNS void LANGUAGE sql IMMUTABLE AS '';
 REVOKE EXECUTE ON FUNCTION df._view_all(), df._operate_all() FROM PUBLIC;
 
--- The catalog's rows are as old as the transaction's snapshot, has_function_privilege is of now: who has
--- lost a power does not keep it in a transaction that is open.
+-- The catalog's rows are as old as the transaction's snapshot, has_function_privilege is of when this
+-- session last locked something new, as with every right in Postgres: who has lost a power gives no
+-- order any more in a transaction that was open.
 CREATE FUNCTION df._has_power(p_role oid, p_powers oid[]) RETURNS boolean
 LANGUAGE plpgsql STABLE AS $$
 BEGIN
