@@ -60,6 +60,7 @@ def test_how_many_programs_there_are() -> None:
     assert sum(kinds.values()) > 15_000
 
 
+@pytest.mark.one_postgres
 def test_a_sample_of_all_nestings(session: psycopg.Connection) -> None:
     programs = some_programs(random.Random(SEED), SAMPLE)
     differences = compare(session, programs)
