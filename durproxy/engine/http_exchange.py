@@ -82,10 +82,18 @@ async def _bounded(request: HttpRequest, route: Route) -> Answer:
         except TooMuch:
             raise too_large(route.limits) from None
         except (httpx.InvalidURL, UnicodeError) as error:
-            raise ExchangeFailure(f"invalid URL: {error}", "22023") from None
+            raise ExchangeFailure(f"invalid URL{_quoted(error, route)}", "22023") from None
+        except httpx.RemoteProtocolError as error:  # the others are httpcore's
+            told = f"the server redirects to no valid URL{_quoted(error, route)}"
+            raise ExchangeFailure(told, "WF022") from None
         except (*_NETWORK, OSError) as error:
             raise ExchangeFailure(f"HTTP request failed: {_reason(error)}", "WF022") from None
     raise ExchangeFailure(f"no complete HTTP answer within {timeout:g} s", "WF021")
+
+
+def _quoted(error: Exception, route: Route) -> str:
+    """What it says, which quotes a piece of a URL; of a secret, a piece would not be found."""
+    return "" if route.used.redactor() else f": {error}"
 
 
 def _reason(error: BaseException) -> str:
@@ -140,6 +148,8 @@ def _judged(request: httpx.Request, carried: Iterable[tuple[str, str]], route: R
         request.method,
         url.raw_path.decode("ascii").partition("?")[0],
     )
+    if url.port is not None and not 0 < url.port < 65536:  # sockets cannot be given more
+        raise httpx.InvalidURL(f"invalid port {url.port}")
     if route.used.redactor().found_in(url.raw_host):  # name servers would be told
         raise EgressRefused("a secret cannot be the name of a host")
     reach = route.policy.judge(route.role, target)

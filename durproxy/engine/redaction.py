@@ -128,8 +128,10 @@ def _character(character: str) -> str:
     """One character of a secret, however it may be written."""
     octets = character.encode()
     forms = {re.escape(character), re.escape(octets.decode("latin-1"))}
-    forms.add("".join(f"{_PERCENT}{octet:02x}" for octet in octets))
-    forms.add("".join(f"{_BACKSLASH}x{octet:02x}" for octet in octets))
+    for encoded in (octets, character.encode("latin-1", "replace")):
+        if encoded != b"?" or character == "?":
+            forms.add("".join(f"{_PERCENT}{octet:02x}" for octet in encoded))
+            forms.add("".join(f"{_BACKSLASH}x{octet:02x}" for octet in encoded))
     units = character.encode("utf-16-be")
     pairs = [units[at : at + 2].hex() for at in range(0, len(units), 2)]
     forms.add("".join(f"{_BACKSLASH}u{pair}" for pair in pairs))

@@ -131,6 +131,13 @@ async def test_a_broken_compression_is_a_network_error(web: Web, content: bytes)
     assert caught.sqlstate == "WF022"
 
 
+@pytest.mark.parametrize("port", ["0", "65536", "99999999999999999999"])
+async def test_a_port_that_is_none(web: Web, port: str) -> None:
+    for url in (f"http://localhost:{port}/", f"{web.url}/to?url=http://localhost:{port}/"):
+        caught = await failure(request(url))
+        assert (caught.sqlstate, caught.message) == ("22023", f"invalid URL: invalid port {port}")
+
+
 # --- redirects ---
 
 

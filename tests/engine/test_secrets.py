@@ -106,6 +106,15 @@ async def test_errors_do_not_tell_a_secret() -> None:
         assert KEY.lower() not in f"{told.message}{told.hint}{told!r}".lower()
 
 
+async def test_errors_do_not_tell_a_piece_of_a_secret(web: Web) -> None:
+    """A URL that is taken apart in the middle of one."""
+    there = f"http://127.0.0.1:{KEY}/".replace("+", "%2B")
+    for url in (f"https://a:{KEY}/", f"{web.url}/to?url={there}"):
+        told = await failure(request(url))
+        assert KEY[:8] not in told.message
+        assert "valid URL" in told.message
+
+
 async def test_a_secret_is_no_host() -> None:
     """Name servers would be told it; and names lose their case."""
     trace = Trace("key", "Hunter2Hunter2")
