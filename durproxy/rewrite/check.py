@@ -22,10 +22,10 @@ from durproxy.engine.core.references import find_references
 from durproxy.engine.core.validate import config_of, validate
 from durproxy.rewrite.literals import position_in_literal
 from durproxy.rewrite.parenthesised import IN_A_LINE, parenthesised, relies_on_precedence
-from durproxy.rewrite.parse import SyntaxFault, TooLong, Tree, parse
+from durproxy.rewrite.parse import SyntaxFault, TooLong, Tree, only_kind, parse
 from durproxy.rewrite.places import literals_of
 from durproxy.rewrite.reading import Reading, read
-from durproxy.rewrite.step import neutral, refusal, takes_values
+from durproxy.rewrite.step import PLAIN_KINDS, neutral, refusal, takes_values
 
 _EXCERPT = 80
 # A name that nothing bound and a misplaced construct often come from other parentheses than meant.
@@ -119,8 +119,11 @@ def _step_problem(number: int, query: str, *, is_condition: bool) -> Problem | N
         return None
     sql = as_statement(query) if is_condition else query
     shift = len(sql) - len(query)
+    text = neutral(sql)
+    if only_kind(text) in PLAIN_KINDS:
+        return None
     try:
-        statements = parse(neutral(sql))
+        statements = parse(text)
     except TooLong:
         return None
     except SyntaxFault as fault:

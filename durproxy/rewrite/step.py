@@ -69,6 +69,8 @@ _QUERY_WORDS: Final = frozenset(("select", "values", "table"))
 _CURSORS: Final = (ast.DeclareCursorStmt, ast.FetchStmt, ast.ClosePortalStmt)
 _PREPARED: Final = (ast.PrepareStmt, ast.ExecuteStmt, ast.DeallocateStmt)
 _CHANGES: Final = (ast.InsertStmt, ast.UpdateStmt, ast.DeleteStmt, ast.MergeStmt)
+#: Types of statements that are never refused and always take values; most steps are of these.
+PLAIN_KINDS: Final = frozenset(kind.__name__ for kind in (ast.SelectStmt, *_CHANGES))
 _SHOWS: Final = (ast.ExplainStmt, ast.VariableShowStmt, ast.CallStmt)
 
 
