@@ -84,6 +84,7 @@ class Login:
         self._from_client = MessageReader(_LONGEST_ANSWER)
         self._from_server = MessageReader(_LONGEST_REPLY)
         self._was_asked = False  # for a password, or any other proof
+        self._handed_over = False  # to the pump, with both sockets
         self._unbound = False  # what the server offered with channel binding was left out
         administrators = shell.settings.admin_users or ()
         self._wants_console = bool(administrators) and message.database == DATABASE
@@ -128,7 +129,7 @@ class Login:
 
     def close(self) -> None:
         """What was not handed over."""
-        if self.state is State.RELAYING and not self._wants_console:
+        if self._handed_over:
             return
         self.shell.limits.leave(self._role)
         self._client.close()
@@ -295,6 +296,7 @@ class Login:
     def _hand_over(self) -> None:
         link = self.link
         link.enter(Event.READY_RECEIVED)
+        self._handed_over = True
         link.attentive = self.shell.pump.draining or self.shell.pump.paused
         self.shell.adopt(link)
         log.debug("connection.opened", peer=self._peer, pid=link.pid, user=link.user)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import signal
+import socket
+import struct
+import threading
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -14,7 +17,7 @@ from tests.fix_postgres import Database
 from tests.fix_serve import ServeWith
 from tests.relay.certificates import write_authority, write_certificate
 from tests.relay.conftest import StartProxy
-from tests.relay.peers import RawPeer
+from tests.relay.peers import RawPeer, login_replies, scripted_server
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.one_postgres
@@ -56,6 +59,32 @@ def test_too_many_connections_in_total_are_refused(
         pytest.raises(psycopg.OperationalError, match="sorry, too many clients already"),
     ):
         proxy.connect(database, database.add_role())
+
+
+def test_who_leaves_at_the_very_end_of_a_login_does_not_count(start_proxy: StartProxy) -> None:
+    lets_in = threading.Event()
+
+    def script(server: RawPeer) -> None:
+        lets_in.wait(20)
+        server.send(login_replies())
+        server.receive()
+
+    with scripted_server(script) as upstream:
+        proxy = start_proxy(upstream, max_connections=1)
+        startup = encode_startup(StartupMessage(PROTOCOL_3_0, {"user": "u"}))
+        with proxy.dial() as leaving:
+            leaving.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            leaving.sendall(startup)
+            wait_until(lambda: proxy.counted("logins_now") == 1, "the login has begun")
+        lets_in.set()
+
+        def comes_in() -> bool:
+            with RawPeer(proxy.dial()) as peer:
+                peer.send(startup)
+                reply = peer.receive()
+                return reply is not None and reply[0] == "R"
+
+        wait_until(comes_in, "there is room")
 
 
 def test_a_reload_is_followed_as_a_whole_or_not_at_all(
