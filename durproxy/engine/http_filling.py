@@ -13,6 +13,8 @@ from durproxy.engine.core.bindings import ReferenceFailure, resolve
 from durproxy.engine.core.http_config import Hole, holes
 from durproxy.engine.core.references import Reference, Value
 
+MOST_CHARACTERS = 50_000_000
+
 _BOOL = "pg_catalog.bool"
 _TEXT = "pg_catalog.text"
 
@@ -34,6 +36,7 @@ class Filler:
         self._environment = environment
         self.secrets = secrets
         self.used: set[tuple[str, str]] = set()  # secrets and their places
+        self._room = MOST_CHARACTERS
 
     def __call__(self, text: str, write: Write, place: Place, *, is_url: bool = False) -> str:
         done, filled = 0, ""
@@ -48,7 +51,7 @@ class Filler:
         if hole.literal is not None:
             return hole.literal
         if hole.variable is not None:
-            return self._variables.get(hole.variable, text[hole.start : hole.end])
+            return self._counted(self._variables.get(hole.variable, text[hole.start : hole.end]))
         if hole.secret is not None:
             secret = self.secrets.get(hole.secret)
             if secret is None:  # a place that has none
@@ -61,8 +64,19 @@ class Filler:
     def value(self, reference: Reference) -> Value:
         value = resolve(reference, self._environment)
         if isinstance(value, Value):
+            self._counted(value.text or "")
             return value
         raise ReferenceFailure(f'"{reference}" stands for rows and cannot be used as text', "42601")
+
+    def _counted(self, text: str) -> str:
+        """A short configuration can name a long value many times."""
+        self._room -= len(text)
+        if self._room < 0:
+            raise ReferenceFailure(
+                f"the values of an HTTP request have more than {MOST_CHARACTERS} characters",
+                "54000",
+            )
+        return text
 
 
 def text_of(value: Value) -> str:

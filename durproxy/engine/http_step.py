@@ -46,6 +46,7 @@ from durproxy.engine.secrets import SecretUnavailable
 from durproxy.engine.statistics import http_answered, http_failed
 from durproxy.engine.step_text import StepFailure
 from durproxy.engine.store import Store
+from durproxy.engine.threads import Threads
 from durproxy.engine.tracing import Traces
 from durproxy.log import get_logger
 
@@ -58,6 +59,8 @@ _TOO_MANY = 429
 _NOT_ACCEPTED = (401, 403)
 _LONGEST_WAIT = 86_400.0  # seconds that a server can ask us to wait
 _EXCERPT = 500  # characters of a failed answer's body in the error
+_LONG = 65_536  # characters of texts and values; more takes more than some milliseconds
+_filling = Threads(1)
 _FUNCTIONS = {NodeType.HTTP: "http", NodeType.HTTP_MULTIPART: "http_multipart"}
 _ATTEMPT = re.compile(r"~[0-9]+")
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
@@ -142,7 +145,7 @@ class HttpSteps:
         """The answer, and how many milliseconds it took."""
         await self._check_quota(claim, action)
         route = await self._routes.route_for(claim.role or "", action.node.config)
-        request = _request(claim, action, route)
+        request = await _request(claim, action, route)
         await self.traces.tell(claim, action.key, request.headers)
         begun = trio.current_time()
         answer = await exchange(request, route)
@@ -172,13 +175,20 @@ class HttpSteps:
                 return result
 
 
-def _request(claim: Claim, action: RunStep, route: Route) -> HttpRequest:
-    request = fill_request(
-        action.node.config, claim.substitutions, action.environment, route.used.values
-    )
+async def _request(claim: Claim, action: RunStep, route: Route) -> HttpRequest:
+    parts = action.node.config, claim.substitutions, action.environment, route.used.values
+    size = sum(map(_size, action.environment.values()), len(str(action.node.config.get("body"))))
+    if size < _LONG:
+        request = fill_request(*parts)
+    else:  # one of a role at a time, and the engine goes on meanwhile
+        request = await _filling.run(claim.role_id, fill_request, *parts)
     if IDEMPOTENCY_KEY.lower() not in map(str.lower, request.headers):
         request.headers[IDEMPOTENCY_KEY] = idempotency_key(claim.id, action.key)
     return request
+
+
+def _size(result: StepResult) -> int:
+    return len(result.text or "") + sum(map(len, result.exact or ()))
 
 
 def idempotency_key(instance: str, key: Key) -> str:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from durproxy.engine import http_filling
 from durproxy.engine.core.bindings import ReferenceFailure
 from durproxy.engine.core.http_config import find_http_references, find_secrets
 from durproxy.engine.core.record import parse_record
@@ -276,3 +277,12 @@ def test_parts_have_no_secrets() -> None:
     config = {"headers": {"A": "{secret:key}"}, "parts": [{"name": "{secret:key}", "data_b64": ""}]}
     assert find_secrets(config) == ("key",)
     assert filled(config, {}, {"key": "hunter2hunter2"}).parts[0].name == "{secret:key}"
+
+
+def test_a_short_configuration_makes_no_huge_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_filling, "MOST_CHARACTERS", 5000)
+    long = row("x" * 100)
+    assert len(filled({"body": "$x.v" * 50}, x=long).body or b"") == 5000
+    for config in ({"body": "$x.v" * 51}, {"headers": {"A": "$x.v" * 30}, "body": "$x.v" * 30}):
+        told = failure(config, x=long)
+        assert told == "the values of an HTTP request have more than 5000 characters"
