@@ -89,6 +89,11 @@ def _mirror(handler: _Handler, path: str, query: Query) -> None:
     handler.answer(int(path.split("/")[2]), told.encode(), "text/plain", **sent)
 
 
+def _kept(handler: _Handler, path: str, query: Query) -> None:
+    """What the request before this one had as its body."""
+    handler.answer(200, handler.web.asked[-2].body, "text/plain")
+
+
 def _status(handler: _Handler, path: str, query: Query) -> None:
     handler.answer(int(path.split("/")[2]), b"so it is", "text/plain")
 
@@ -175,6 +180,7 @@ def _garbage(handler: _Handler, path: str, query: Query) -> None:
 _ROUTES: dict[str, Callable[[_Handler, str, Query], None]] = {
     "echo": _echo,
     "mirror": _mirror,
+    "kept": _kept,
     "status": _status,
     "busy": _busy,
     "as": _as,

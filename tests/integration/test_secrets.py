@@ -58,8 +58,12 @@ def test_secrets_are_in_no_place_but_the_call(
             f"df.http('{url}/echo', headers => '{{\"A\": \"{{secret:others}}\"}}')",
             f"df.http('{url}/echo', headers => '{{\"A\": \"{{secret:elsewhere}}\"}}')",
             f"df.http('{url}/echo?{{secret:nope}}')",
+            f"df.http('{url}/echo', body => '{{secret:one}} {{secret:two}}')",
         ):
             _run(owner, expression)
+        back = _run(owner, f"df.http('{url}/kept')")
+        fetched = json.loads(value(owner, "SELECT df.result(%s)", [back]))
+        assert fetched["body"] == "{secret:one} {secret:two}"
         told = str(rows(owner, "SELECT df.explain(id), df.result(id) FROM df.instances"))
         told += str(rows(owner, "SELECT h.* FROM df.instances i, df.history(i.id) h"))
         told += str(rows(owner, "SELECT n.* FROM df.instances i, df.instance_nodes(i.id) n"))
@@ -79,9 +83,10 @@ def test_secrets_are_in_no_place_but_the_call(
                 assert trace.lower() not in place.lower(), (name, trace)
 
 
-def _run(client: psycopg.Connection, expression: str) -> None:
+def _run(client: psycopg.Connection, expression: str) -> str:
     instance = value(client, f"SELECT df.start({expression})")
     assert value(client, "SELECT df.await_instance(%s, 30)", [instance]) in ("completed", "failed")
+    return str(instance)
 
 
 def _traces(secret: str) -> list[str]:
