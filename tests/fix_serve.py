@@ -20,10 +20,9 @@ from typing import Protocol
 import psycopg
 import pytest
 
-from durproxy.cli import main
 from durproxy.observed import Event, Observed, Process
 from tests.fix_postgres import Database, Postgres, Role, install_checked
-from tests.forked import Forked
+from tests.forked import Forked, command
 
 # Of the processes under test: nothing of ours or libpq's that happens to be set here.
 ENVIRONMENT = {
@@ -84,7 +83,7 @@ class Serve(Observed):
     def _start(self, arguments: Sequence[str], env: Mapping[str, str] | None) -> Process:
         if self._by_command:
             return super()._start(arguments, env)
-        return Forked(partial(_durproxy, list(arguments)), env=env)
+        return Forked(partial(command, list(arguments)), env=env)
 
     @property
     def dsn(self) -> str:
@@ -141,11 +140,6 @@ class Serve(Observed):
             return self.wait(timeout)
         except subprocess.TimeoutExpired:
             pytest.fail(f"serve did not stop in {timeout:g} s\n{self.transcript()}")
-
-
-def _durproxy(arguments: list[str], fds: list[int]) -> None:
-    sys.argv = ["durproxy", *arguments]
-    main()
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,12 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import IO
 
+from durproxy import cli
+from durproxy.child import run_child
 from durproxy.lifeline import die_with_parent
 
-# What the program gets: the descriptors that it was given, under their new numbers.
+# Those below: a module of tests would have to be imported, with all that it needs, by each process.
+# They get the descriptors that the program was given, under their new numbers.
 Main = Callable[[list[int]], object]
 
 _forks = get_context("forkserver")
@@ -90,6 +93,17 @@ def _run(
         end.close()
     _close_all_but({0, 1, 2, *fds})
     return main(fds)
+
+
+def command(arguments: list[str], fds: list[int]) -> None:
+    """``durproxy ARGUMENTS``."""
+    sys.argv = ["durproxy", *arguments]
+    cli.main()
+
+
+def child(kind: str, index: int, fds: list[int]) -> None:
+    """One process of ``serve``, as its supervisor would start it."""
+    sys.exit(run_child(kind, index, fds))
 
 
 def _close_all_but(kept: set[int]) -> None:

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import socket
-import sys
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -18,15 +17,11 @@ import pytest
 import trio
 
 from durproxy.bus import LocalBus
-from durproxy.child import orders, run_child
+from durproxy.child import orders
 from durproxy.config import Settings
 from tests.fix_postgres import Database, Role
-from tests.forked import Forked
+from tests.forked import Forked, child
 from tests.waiting import wait_until
-
-
-def _run_proxy(index: int, fds: list[int]) -> None:
-    sys.exit(run_child("proxy", index, fds))
 
 
 class Proxy:
@@ -41,7 +36,7 @@ class Proxy:
         orders_read, orders_write = os.pipe()
         ready_read, ready_write = os.pipe()
         fds = (orders_read, ready_write, listener.fileno())
-        self._process = Forked(partial(_run_proxy, index), fds)
+        self._process = Forked(partial(child, "proxy", index), fds)
         self.pid = self._process.pid
         listener.close()
         os.close(orders_read)
