@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from importlib import resources
 from typing import TypeVar
 
@@ -84,6 +85,7 @@ class InstallReport:
         return bool(self.applied)
 
 
+@cache
 def migrations() -> tuple[Migration, ...]:
     """All migrations that this version knows, in order."""
     folder = resources.files("durproxy.schema") / "migrations"
