@@ -151,6 +151,9 @@ class Downward(Flow):
         except ProtocolViolation as error:
             position = self.give_up_reading(error.message)
         self.pass_on(view, position, end, parts, passed)
+        if link.up.crowded and not link.is_crowded():
+            link.up.crowded = False
+            link.rearm()
         if ready and link.attentive:
             link.became_ready()
 

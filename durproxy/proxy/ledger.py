@@ -37,6 +37,7 @@ from durproxy.wire.frontend import COPY_DONE, COPY_FAIL, SYNC, Execute, Query
 
 _COPY_ENDS = frozenset((COPY_DONE, COPY_FAIL))
 _LONGEST_OPENED = 16 * 1024  # bytes of an open group that are kept
+_MOST_KEPT = 20_000  # steps and units, of some hundred bytes each; a packet more is possible
 _MOST_DATA_ENDS = 100  # that are kept; without the oldest an answer too few may be expected
 
 
@@ -85,6 +86,18 @@ class Ledger:
     def quiet(self) -> bool:
         """The server waits for the client, outside a transaction."""
         return self.status == backend.IDLE and not self.expected
+
+    def is_crowded(self) -> bool:
+        """Whether too much is kept for what is not answered: then no more is taken on."""
+        tracking = self.tracking
+        if tracking is None or tracking.added < _MOST_KEPT // 2:  # since it was little
+            return False
+        kept = len(tracking.open.steps) if tracking.open is not None else 0
+        kept += sum(1 + len(unit.steps) for unit in self.expected if isinstance(unit, Unit))
+        if kept > _MOST_KEPT:
+            return True
+        tracking.added = 0
+        return False
 
     # -- sent
 

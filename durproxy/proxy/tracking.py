@@ -156,11 +156,12 @@ class Unit:
 class Tracking:
     """The names and the open Sync group of one session."""
 
-    __slots__ = ("_lost", "_portals", "_statements", "open")
+    __slots__ = ("_lost", "_portals", "_statements", "added", "open")
 
     def __init__(self, group: memoryview | None) -> None:
         self._statements = Names()
         self._portals = Names()
+        self.added = 0  # steps and units, since they were counted last
         self._lost = group is None  # the beginning of this group was not seen
         self.open: Unit | None = None  # the group whose Sync has not been sent
         for kind, body in split_messages(group) if group else ():
@@ -229,6 +230,7 @@ class Tracking:
 
     def synced(self) -> Unit:
         """A Sync goes to the server: the unit that its ReadyForQuery will answer."""
+        self.added += 1
         unit = self.open or Unit(SYNC)
         if self._lost:
             unit.steps.clear()
@@ -237,6 +239,7 @@ class Tracking:
 
     def called(self, kind: int, plan: Plan | None) -> Unit:
         """A Query or FunctionCall goes to the server: the unit that its ReadyForQuery answers."""
+        self.added += 1
         unit = Unit(kind, plan)
         if self.open is not None:
             unit.steps, self.open.steps = self.open.steps, unit.steps
@@ -256,6 +259,8 @@ class Tracking:
         return None if found is None else found.plan
 
     def _unit(self) -> Unit:
+        """The one to which a step is about to be added."""
+        self.added += 1
         if self.open is None:
             self.open = Unit(SYNC)
         return self.open

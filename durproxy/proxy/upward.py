@@ -83,12 +83,13 @@ Verdict = bytes | _Wait | None  # this instead, not now, as it is
 class Upward(Flow):
     """The client's messages on their way to the server."""
 
-    __slots__ = ("_counters", "_shapes", "decision")
+    __slots__ = ("_counters", "_shapes", "crowded", "decision")
 
     def __init__(self, link: Link, source: socket.socket, sink: socket.socket) -> None:
         super().__init__(link, source, sink)
         self.wanted = PLAIN
         self.decision: Decision | None = None
+        self.crowded = False  # nothing is read until the server has answered more
         self._counters = link.pump.counters
         self._shapes = link.pump.groups.by_length
 
@@ -176,6 +177,18 @@ class Upward(Flow):
         else:
             link.opened = None
         self.pass_on(view, position, end, parts, passed)
+        self._mind_crowd()
+
+    def _mind_crowd(self) -> None:
+        """A client may send for ever without reading an answer; what is kept of it has an end."""
+        link = self.link
+        if link.is_crowded():
+            self.crowded = link.attentive = True
+            link.rearm()
+
+    @property
+    def reading(self) -> bool:
+        return not self.crowded and super().reading
 
     def _group(self, view: memoryview, boundary: int, position: int) -> memoryview | None:
         """What came since the last Sync, up to the position; None when that is not known."""

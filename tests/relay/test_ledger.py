@@ -7,7 +7,7 @@ import pytest
 from durproxy.proxy.ledger import Ledger
 from durproxy.proxy.tracking import Tracking, Unit
 from durproxy.rewrite.plan import Plan
-from durproxy.wire.backend import BIND_COMPLETE, COMMAND_COMPLETE, PARSE_COMPLETE
+from durproxy.wire.backend import BIND_COMPLETE, CLOSE_COMPLETE, COMMAND_COMPLETE, PARSE_COMPLETE
 from durproxy.wire.framing import encode_message
 from durproxy.wire.frontend import (
     COPY_DONE,
@@ -90,6 +90,26 @@ def test_replies_to_an_open_group_are_counted_until_a_call_follows(replied: int)
     is_its_own = replied == len(REPLIES)
     assert kinds(ledger) == ([Query.kind, SYNC] if is_its_own else [SYNC])
     answered(ledger)
+
+
+def test_too_much_that_is_not_answered_is_a_crowd() -> None:
+    ledger = Ledger()
+    tracking = ledger.track(memoryview(b""))
+    for _ in range(15_000):
+        tracking.sent(Close.kind, b"S\0")
+        ledger.unit_sent(SYNC, memoryview(b""))
+    assert ledger.is_crowded()
+    for _ in range(7_000):
+        answered(ledger)
+    assert not ledger.is_crowded()
+    for _ in range(25_000):  # of one group, which has no end yet
+        tracking.sent(Close.kind, b"S\0")
+    assert ledger.is_crowded()
+    for _ in range(8_000):
+        answered(ledger)
+    for _ in range(25_000):
+        assert ledger.step_ended(CLOSE_COMPLETE)
+    assert not ledger.is_crowded()
 
 
 def test_replies_without_end_are_not_kept() -> None:
