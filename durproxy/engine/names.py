@@ -7,6 +7,7 @@ only its own other ones waiting.
 from __future__ import annotations
 
 import socket
+from ipaddress import ip_address
 from typing import Final
 
 import httpcore
@@ -23,12 +24,22 @@ class Names:
         self._threads = Threads(_OF_A_ROLE)
 
     async def addresses(self, role: str, host: str, port: int) -> list[str]:
-        """All that the name has now. Raises ConnectError."""
+        """All that the name has now; an address has itself. Raises ConnectError."""
+        if _is_address(host):
+            return [host]
         try:
             found = await self._threads.run(role, _look_up, host, port)
         except (OSError, UnicodeError) as error:
             raise httpcore.ConnectError(f'could not resolve host "{host}": {error}') from None
         return list(dict.fromkeys(found))
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return "%" not in host
 
 
 def _look_up(host: str, port: int) -> list[str]:
