@@ -7,7 +7,7 @@ batched query for holds), so a full or missing socket is no error.
     ended    engine -> proxies     instances reached a final status
     gone     supervisor -> engines the engine process with this pid is dead
     suspects engine -> supervisor  instances wait for an engine that takes suspects
-    settings supervisor -> proxies the settings that hold from now on, as JSON
+    settings supervisor -> proxies a file with the settings that hold from now on, as JSON
 
 A question carries one end of a stream of its own, for the answer. Who has nothing to say closes it,
 as does the kernel for a process that dies: so "nobody" is known without waiting for a time.
@@ -21,6 +21,7 @@ as does the kernel for a process that dies: so "nobody" is known without waiting
 from __future__ import annotations
 
 import math
+import os
 import re
 import socket
 import sys
@@ -40,6 +41,7 @@ _IDS_AT_ONCE = 100  # that fit into one
 _RECEIVE_SIZE = 64 * 1024
 _PATIENCE = 10.0  # seconds for an answer
 _PATIENCE_FOR_REPORTS = 2.0  # who scrapes metrics does not wait long, and one may be stopped
+_FULL_QUEUE_PAUSE = 0.01  # seconds
 _NEIGHBOURS_KNOWN = 0.2  # seconds
 _COMMANDS = frozenset((b"kill", b"pause", b"reload", b"resume", b"sessions"))
 _CANCEL = re.compile(rb"(\d+) ((?:[0-9a-f]{2})+)")
@@ -200,8 +202,14 @@ class LocalBus:
     def tell_engines_gone(self, pid: int) -> None:
         self._send("engine", b"gone %d" % pid)
 
-    def tell_proxies_settings(self, settings: bytes) -> None:
-        self._send("proxy", b"settings " + settings)
+    async def tell_proxies_settings(self, settings: bytes) -> None:
+        """In a file, since they may be longer than a datagram, and without fail: it is no hint."""
+        with os.fdopen(os.memfd_create("settings"), "wb") as file:
+            file.write(settings)
+            file.flush()
+            for path in self._dir.glob("proxy*.sock"):
+                with suppress(OSError):  # it is just restarting, and begins with them
+                    await self._send_file(path, b"settings", file.fileno())
 
     def tell_supervisor_suspects(self) -> None:
         self._send("supervisor", b"suspects")
@@ -241,6 +249,9 @@ class LocalBus:
             except BlockingIOError:
                 await trio.lowlevel.wait_readable(self._socket)
                 continue
+            if data == b"settings" and descriptors:
+                yield Follow(_contents(descriptors[0]))
+                continue
             reply = Reply(descriptors[0]) if descriptors else None
             message = parse_message(data, reply)
             if message is not None:
@@ -267,9 +278,19 @@ class LocalBus:
                     continue
                 ours, theirs = socket.socketpair()
                 with theirs, suppress(OSError):
-                    self._socket.sendmsg([question], _carrying(theirs), 0, str(path))
+                    self._socket.sendmsg([question], _carrying(theirs.fileno()), 0, str(path))
                 nursery.start_soon(_gather, ours, path.stem, answers, patience)
         return answers
+
+    async def _send_file(self, path: Path, word: bytes, descriptor: int) -> None:
+        with trio.move_on_after(_PATIENCE):
+            while True:
+                try:
+                    self._socket.sendmsg([word], _carrying(descriptor), 0, str(path))
+                except BlockingIOError:  # full; there is no way to be told when it is not
+                    await trio.sleep(_FULL_QUEUE_PAUSE)
+                else:
+                    return
 
     def _send(self, kind: str, data: bytes) -> None:
         for path in self._dir.glob(f"{kind}*.sock"):
@@ -280,13 +301,19 @@ class LocalBus:
 def question_to(path: Path, question: bytes, reply: socket.socket) -> None:
     """Of somebody who is not on this bus; OSError when nobody is there."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
-        sender.sendmsg([question], _carrying(reply), 0, str(path))
+        sender.sendmsg([question], _carrying(reply.fileno()), 0, str(path))
 
 
-def _carrying(end: socket.socket) -> list[tuple[int, int, bytes]]:
+def _carrying(descriptor: int) -> list[tuple[int, int, bytes]]:
     """What a datagram has beside its data to bring a copy of the descriptor."""
     # socket.send_fds forgets the address that it is given
-    return [(socket.SOL_SOCKET, socket.SCM_RIGHTS, end.fileno().to_bytes(4, sys.byteorder))]
+    return [(socket.SOL_SOCKET, socket.SCM_RIGHTS, descriptor.to_bytes(4, sys.byteorder))]
+
+
+def _contents(descriptor: int) -> bytes:
+    """Of a file whose place to read is shared with others."""
+    with os.fdopen(descriptor, "rb") as file:
+        return os.pread(file.fileno(), os.fstat(file.fileno()).st_size, 0)
 
 
 async def _gather(
@@ -318,8 +345,6 @@ def parse_message(data: bytes, reply: Reply | None = None) -> Message | None:
         return Ended(tuple(rest.decode("ascii", "replace").split()))
     if word == b"gone" and rest.isdigit():
         return Gone(int(rest))
-    if word == b"settings":
-        return Follow(rest)
     if word == b"suspects":
         return Suspects()
     if reply is None:

@@ -141,7 +141,7 @@ class Supervisor:
         self._settings = changed.settings
         for child in self._children:
             child.settings = changed.settings
-        self._bus.tell_proxies_settings(orders(changed.settings))
+        await self._bus.tell_proxies_settings(orders(changed.settings))
         if changed.restarts:
             for child in (*self._engines, *self._web):
                 child.renew()

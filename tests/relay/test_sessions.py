@@ -14,6 +14,7 @@ from statistics import median
 
 import psycopg
 import pytest
+import trio
 from psycopg import sql
 
 from durproxy.bus import LocalBus
@@ -124,8 +125,12 @@ def test_a_cancel_goes_the_way_of_its_session_whatever_the_settings_are_now(
     proxy = start_proxy(f"{database.dsn} sslmode=disable")
     with proxy.connect(database) as victim, LocalBus(tmp_path, "supervisor") as bus:
         victim.pgconn.send_query(b"SELECT pg_sleep(30)")
-        other = Settings(upstream="host=127.0.0.1 port=1 sslmode=require", runtime_dir=tmp_path)
-        bus.tell_proxies_settings(orders(other))
+        other = Settings(
+            upstream="host=127.0.0.1 port=1 sslmode=require",
+            runtime_dir=tmp_path,
+            http_allowed_hosts=("x" * 60,) * 5_000,  # longer than a datagram can be
+        )
+        trio.run(bus.tell_proxies_settings, orders(other))
         proxy.wait_log("proxy.reloaded")
         cancel_until_it_ends(victim)
 
