@@ -88,6 +88,19 @@ def test_a_snapshot_does_not_hide_the_last_place_from_who_takes_it(
         second.commit()
 
 
+def test_starts_in_savepoints_are_counted(
+    session: psycopg.Connection, connect: Connect, user: Role, quota: SetQuotas
+) -> None:
+    assert quota(instances=4)
+    other = connect(user)
+    other.autocommit = False
+    for _ in range(2):
+        for statement in ("SAVEPOINT s", START, "RELEASE s", START):
+            other.execute(statement.encode())
+        other.commit()
+    assert refusal(session, START).sqlstate == "53400"
+
+
 def test_who_is_slow_in_its_commit_stops_nobody(
     connect: Connect, user: Role, quota: SetQuotas
 ) -> None:

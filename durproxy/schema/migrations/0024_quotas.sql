@@ -145,7 +145,7 @@ BEGIN
     RETURN p_use;
 END $$;
 
--- Whether this transaction has made the instance with that number, for that role.
+-- Whether this transaction has made the instance with that number, for that role; false in a savepoint.
 CREATE FUNCTION df._made_here(p_seq bigint, p_role regrole) RETURNS boolean
 LANGUAGE plpgsql STABLE AS $$
 BEGIN
@@ -180,14 +180,17 @@ BEGIN
     PERFORM df._use_quota(p_role, v_quota, v_use, 1);
 END $$;
 
--- At commit. Of those that a transaction made in a row the last one counts for all.
+-- At commit. Of those that a transaction made in a row the last one counts for all; those that were made
+-- in savepoints count each for itself.
 CREATE FUNCTION df._keep_quota(p_role regrole, p_seq bigint) RETURNS void
 LANGUAGE plpgsql AS $$
 DECLARE
     v_quota df._quotas := df._quota_of(p_role);
     v_use   df._quota_use;
 BEGIN
-    IF coalesce(v_quota.instances, v_quota.queued, v_quota.starts) IS NULL OR df._made_here(p_seq + 1, p_role) THEN
+    IF coalesce(v_quota.instances, v_quota.queued, v_quota.starts) IS NULL
+        OR df._made_here(p_seq + 1, p_role) AND df._made_here(p_seq, p_role)
+    THEN
         RETURN;
     END IF;
     v_use := df._lock_use(p_role::oid, 's');
