@@ -12,7 +12,6 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING, TypeVarTuple
 
@@ -141,9 +140,9 @@ class Link(Ledger):
     def parameter_reported(self, name: bytes, value: bytes) -> None:
         text = value.decode("utf-8", "replace")
         if name == b"client_encoding":
-            self.session = replace(self.session, client_encoding=text)
+            self.session = Session(text, self.session.standard_conforming_strings)
         elif name == b"standard_conforming_strings":
-            self.session = replace(self.session, standard_conforming_strings=text == "on")
+            self.session = Session(self.session.client_encoding, text == "on")
         elif name == b"session_authorization":
             self.user = text
         elif name == b"application_name":

@@ -99,10 +99,9 @@ class Login:
         if self._wants_console:
             raw = self._console_startup()
         else:
-            await self.shell.open.wait()
+            await self.shell.wait_open()
         upstream = self.shell.upstream
         self._server, place = await upstream.connect()
-        self.shell.pump.watch(self._server)
         self.enter(Event.UPSTREAM_CONNECTED)
         self._link = Link(
             self.shell,

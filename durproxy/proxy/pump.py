@@ -83,11 +83,11 @@ class Pump:
         self._epoll.register(sock, _IN | select.EPOLLET)
 
     def adopt(self, link: Link) -> None:
-        """Relay the link's sockets, both of them watched so far."""
+        """Relay the link's sockets, of which the client's was watched so far."""
         client, server = link.client.fileno(), link.server.fileno()
         self._sources[client] = self._sinks[server] = link.up
         self._sources[server] = self._sinks[client] = link.down
-        self._masks[client] = self._masks[server] = -1
+        self._masks[client], self._masks[server] = -1, 0
         if not self.links:
             self._empty = trio.Event()
         self.links.add(link)

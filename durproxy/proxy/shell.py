@@ -87,6 +87,11 @@ class Shell:
         if not self.counters.logins_now:
             self._no_logins.set()
 
+    async def wait_open(self) -> None:
+        """Until new sessions are let in."""
+        if not self.open.is_set():  # else without a turn of trio's
+            await self.open.wait()
+
     async def wait_no_logins(self) -> None:
         await self._no_logins.wait()
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import struct
 
-import trio
 from trio.lowlevel import wait_readable, wait_writable
 
 _RECEIVE_SIZE = 16 * 1024
@@ -90,18 +90,17 @@ async def connect(
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         tune(sock)
-        try:
-            sock.connect(address)
-        except BlockingIOError:
-            # a unix socket whose queue is full is not under way: it has to be tried again
-            if family == socket.AF_UNIX:
-                raise
+        code = sock.connect_ex(address)
+        if code == errno.EINPROGRESS:
+            code = sock.connect_ex(address)  # on this machine, or refused there: it is done by now
+        if code == errno.EALREADY:
             await wait_writable(sock)
             code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-            if code:
-                raise OSError(code, os.strerror(code)) from None
-        else:
-            await trio.lowlevel.checkpoint()
+        if code == errno.EAGAIN:
+            # a unix socket whose queue is full is not under way: it has to be tried again
+            raise BlockingIOError(code, os.strerror(code))
+        if code:
+            raise OSError(code, os.strerror(code))
     except BaseException:
         sock.close()
         raise

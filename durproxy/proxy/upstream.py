@@ -9,7 +9,11 @@ from __future__ import annotations
 
 import socket
 import ssl
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from time import monotonic
+from typing import TypeAlias
 
 import psycopg
 import trio
@@ -25,6 +29,16 @@ from durproxy.proxy.upstream_tls import UpstreamTls, load_upstream_tls
 _DEFAULT_HOSTS = "/var/run/postgresql"
 _DEFAULT_TIMEOUT = 10.0  # seconds for one host, when the conninfo has no connect_timeout
 _FULL_QUEUE_PAUSE = 0.01  # seconds
+_PLAIN_FOR = 1.0  # seconds that a server without TLS is not asked again, where TLS is but a wish
+
+# what getaddrinfo finds
+_Found: TypeAlias = tuple[
+    socket.AddressFamily,
+    socket.SocketKind,
+    int,
+    str,
+    tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes],
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +66,8 @@ class Upstream:
     database: str  # of the home schema
     tls: UpstreamTls
     choosing: Choosing | None = None  # where not just any host will do
+    # the address of a server that had no TLS, and until when it is not asked again
+    _plain: dict[object, float] = field(default_factory=dict, compare=False)
 
     @classmethod
     def from_conninfo(cls, conninfo: str) -> Upstream:
@@ -110,7 +126,7 @@ class Upstream:
         with trio.fail_after(self.connect_timeout):
             sock = await _dial(place, beside)
             try:
-                return await self.tls.secure(sock, place.name)
+                return await self._secure(sock, place)
             except ssl.SSLError:
                 if self.tls.needed:
                     raise
@@ -119,13 +135,28 @@ class Upstream:
                 raise
             return await _dial(place, beside)  # as libpq does, where TLS was only a wish
 
+    async def _secure(self, sock: socket.socket, place: Place) -> socket.socket:
+        """As ``sslmode`` says; a burst of connections asks a server without TLS only once."""
+        if self.tls.context is None or self.tls.needed or sock.family == socket.AF_UNIX:
+            return await self.tls.secure(sock, place.name)
+        address = sock.getpeername()
+        if monotonic() < self._plain.get(address, 0.0):
+            return sock
+        secured = await self.tls.secure(sock, place.name)
+        self._plain.clear()
+        if secured is sock:
+            self._plain[address] = monotonic() + _PLAIN_FOR
+        return secured
+
 
 async def _dial(place: Place, beside: socket.socket | None) -> socket.socket:
     if place.socket_path is not None:
         return await _connect_unix(place.socket_path)
     if beside is not None:
         return await sockets.connect(beside.family, beside.getpeername())
-    found = await trio.socket.getaddrinfo(place.host, place.port, type=socket.SOCK_STREAM)
+    found = _literal_address(place.host, place.port) or await trio.socket.getaddrinfo(
+        place.host, place.port, type=socket.SOCK_STREAM
+    )
     failure: OSError = OSError("the host has no address")
     for family, _, _, _, address in found:
         try:
@@ -133,6 +164,15 @@ async def _dial(place: Place, beside: socket.socket | None) -> socket.socket:
         except OSError as error:
             failure = error
     raise failure
+
+
+@lru_cache
+def _literal_address(host: str, port: int) -> Sequence[_Found]:
+    """What an address means, which does not change; nothing for a name, whose address may."""
+    try:
+        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    except socket.gaierror:
+        return []
 
 
 async def _connect_unix(path: str) -> socket.socket:

@@ -64,10 +64,11 @@ class ParameterStatus(BackendMessage):
 
     @classmethod
     def parse(cls, body: Buffer) -> ParameterStatus:
-        reader = BodyReader(body)
-        message = cls(reader.read_string(), reader.read_string())
-        reader.finish()
-        return message
+        # without a BodyReader: a server reports a dozen settings at each login
+        name, *rest = bytes(body).split(b"\0")
+        if len(rest) != 2 or rest[1]:
+            raise ProtocolViolation("invalid message format")
+        return cls(name, rest[0])
 
     def encode(self) -> bytes:
         return encode_message(self.kind, encode_string(self.name) + encode_string(self.value))

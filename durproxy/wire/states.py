@@ -21,6 +21,8 @@ from durproxy.errors import ProtocolViolation
 class State(Enum):
     """Where a connection stands."""
 
+    __hash__ = object.__hash__  # Enum's own is a Python function, and asked at each event
+
     GREETING = "greeting"  # the client has not said what it wants
     CANCELLING = "cancelling"  # it wanted a cancel, which is on its way
     CONNECTING = "connecting"  # its startup packet is here, the upstream connection is not
@@ -38,6 +40,8 @@ class State(Enum):
 
 class Event(Enum):
     """What can happen to a connection."""
+
+    __hash__ = object.__hash__
 
     ENCRYPTION_REQUESTED = "encryption requested"
     CANCEL_REQUESTED = "cancel requested"

@@ -66,7 +66,6 @@ class Ends:
         self.link.enter(Event.READY_RECEIVED)
         self.link.status = ord("T")  # nothing is held in a transaction
         pump.watch(inner_client)
-        pump.watch(inner_server)
         pump.adopt(self.link)
 
     def __enter__(self) -> Ends:
