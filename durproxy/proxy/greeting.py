@@ -92,7 +92,11 @@ class Greeting:
     async def _run(self) -> Console | None:
         sockets.tune(self._client)
         self._shell.pump.watch(self._client)
-        received = await self._receive_request()
+        with self._shell.strangers.one() as awaited:
+            received = await self._receive_request()
+        if awaited.cancelled_caught:
+            log.info("connection.displaced", peer=self.peer)
+            return None
         if received is None:
             return None
         if isinstance(received.message, CancelRequest):

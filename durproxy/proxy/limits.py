@@ -1,17 +1,26 @@
-"""How many connections one proxy process has at most: in total, and as one role.
+"""How many connections one proxy process has at most: in total, as one role, and of strangers.
 
 In total those count that have said who they want to be, since each may cost a connection to the
 server; as one role those that have proved to be it, so that nobody else can use up its share.
+Strangers have not said who they want to be: who makes very many only gets the oldest of them closed.
 """
 
 from __future__ import annotations
 
+import resource
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Protocol
+
+import trio
 
 from durproxy.config import Settings
 from durproxy.errors import DurproxyError
 from durproxy.wire import sqlstate
+
+_MOST_STRANGERS = 10_000
+_THEIR_SHARE = 4  # one of so many of the descriptors that this process may have
 
 
 class Configured(Protocol):
@@ -62,3 +71,27 @@ class Limits:
             self._by_role[role] -= 1
             if not self._by_role[role]:
                 del self._by_role[role]
+
+
+class Strangers:
+    """Connections whose first words are awaited, the oldest first."""
+
+    def __init__(self, most: int | None = None) -> None:
+        descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        share = _MOST_STRANGERS if descriptors < 0 else descriptors // _THEIR_SHARE
+        self._most = min(_MOST_STRANGERS, share) if most is None else most
+        self._waiting: dict[trio.CancelScope, None] = {}
+
+    @contextmanager
+    def one(self) -> Iterator[trio.CancelScope]:
+        """While one is awaited; the scope is cancelled when there are too many newer ones."""
+        if len(self._waiting) >= self._most:
+            oldest = next(iter(self._waiting))
+            del self._waiting[oldest]
+            oldest.cancel()
+        with trio.CancelScope() as scope:
+            self._waiting[scope] = None
+            try:
+                yield scope
+            finally:
+                self._waiting.pop(scope, None)

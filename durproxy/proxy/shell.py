@@ -15,7 +15,7 @@ from durproxy.proxy.acting import Acting
 from durproxy.proxy.client_tls import ClientTls
 from durproxy.proxy.control import Control
 from durproxy.proxy.holds import Holds
-from durproxy.proxy.limits import Limits
+from durproxy.proxy.limits import Limits, Strangers
 from durproxy.proxy.link import Link
 from durproxy.proxy.loaded import Loaded, load
 from durproxy.proxy.pump import Pump
@@ -47,6 +47,7 @@ class Shell:
         self.nursery = nursery
         self.counters = Counters()
         self.limits = Limits(self)
+        self.strangers = Strangers()
         self.cancels = trio.CapacityLimiter(_MOST_CANCELS)
         self.pump = Pump(self.counters)
         self.rewriter = Rewriter(self.counters)

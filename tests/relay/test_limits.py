@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import socket
 import struct
@@ -11,7 +12,10 @@ from pathlib import Path
 
 import psycopg
 import pytest
+import trio
+import trio.testing
 
+from durproxy.proxy.limits import Strangers
 from durproxy.wire.startup import PROTOCOL_3_0, StartupMessage, encode_startup
 from tests.fix_postgres import Database
 from tests.fix_serve import ServeWith
@@ -85,6 +89,28 @@ def test_who_leaves_at_the_very_end_of_a_login_does_not_count(start_proxy: Start
                 return reply is not None and reply[0] == "R"
 
         wait_until(comes_in, "there is room")
+
+
+def test_of_too_many_strangers_the_oldest_has_to_go() -> None:
+    strangers = Strangers(most=2)
+    gone: list[int] = []
+
+    async def come(number: int, task_status: trio.TaskStatus[None]) -> None:
+        with strangers.one() as scope:
+            task_status.started()
+            await trio.sleep(math.inf)
+        if scope.cancelled_caught:
+            gone.append(number)
+
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            for number in range(5):
+                await nursery.start(come, number)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+
+    trio.run(main)
+    assert sorted(gone) == [0, 1, 2]
 
 
 def test_a_reload_is_followed_as_a_whole_or_not_at_all(
