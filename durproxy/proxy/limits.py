@@ -2,7 +2,7 @@
 
 In total those count that have said who they want to be, since each may cost a connection to the
 server; as one role those that have proved to be it, so that nobody else can use up its share.
-Strangers have not said who they want to be: who makes very many only gets the oldest of them closed.
+Strangers have not said who they want to be: who makes very many only gets the oldest closed.
 """
 
 from __future__ import annotations
