@@ -101,6 +101,21 @@ def test_starts_in_savepoints_are_counted(
     assert refusal(session, START).sqlstate == "53400"
 
 
+def test_a_start_is_counted_beside_anothers_that_its_transaction_cancels(
+    session: psycopg.Connection, connect: Connect, user: Role, quota: SetQuotas
+) -> None:
+    """The row that follows it is of this transaction then, but was not made by it."""
+    assert quota(starts=3)
+    other = connect(user)
+    other.autocommit = False
+    value(other, START)
+    neighbour = value(session, START)
+    value(other, "SELECT df.cancel(%s)", [neighbour])
+    other.commit()
+    value(session, START)
+    assert refusal(session, START).sqlstate == "53400"
+
+
 def test_who_is_slow_in_its_commit_stops_nobody(
     connect: Connect, user: Role, quota: SetQuotas
 ) -> None:

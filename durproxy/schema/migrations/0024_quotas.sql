@@ -145,13 +145,14 @@ BEGIN
     RETURN p_use;
 END $$;
 
--- Whether this transaction has made the instance with that number, for that role; false in a savepoint.
+-- Whether this transaction has made the instance with that number, for that role, outside of savepoints.
+-- An order is a change of the row, too, but tells its own time.
 CREATE FUNCTION df._made_here(p_seq bigint, p_role regrole) RETURNS boolean
 LANGUAGE plpgsql STABLE AS $$
 BEGIN
     RETURN EXISTS (SELECT 1 FROM df._instances i
                    WHERE i.id = lpad(to_hex(p_seq), 8, '0') AND i.submitted_by = p_role
-                     AND i.xmin = pg_current_xact_id()::xid);
+                     AND i.xmin = pg_current_xact_id()::xid AND i.updated_at = now());
 END $$;
 
 -- Before a start that the triggers let through.
