@@ -12,7 +12,7 @@ what others will need must be free before they come:
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -25,7 +25,9 @@ class Shares:
     def __init__(self, slots: int) -> None:
         self._free = slots  # below zero when roles have come to slots that were all in use
         self._calls: Counter[int] = Counter()
-        self._waiting: dict[trio.Event, int] = {}  # roles, in the order in which they came
+        # of each role in the order in which they came, which the numbers tell
+        self._waiting: dict[int, OrderedDict[trio.Event, int]] = {}
+        self._came = 0
 
     @asynccontextmanager
     async def slot(self, role: int) -> AsyncIterator[None]:
@@ -41,15 +43,21 @@ class Shares:
 
     async def _wait_for_turn(self, role: int) -> None:
         turn = trio.Event()
-        self._waiting[turn] = role
+        self._came += 1
+        self._waiting.setdefault(role, OrderedDict())[turn] = self._came
         try:
             await turn.wait()  # with its turn comes the slot
         except trio.Cancelled:
             if turn.is_set():  # both in the same moment
                 self._give_back(role)
             else:
-                del self._waiting[turn]
+                self._leave(role, turn)
             raise
+
+    def _leave(self, role: int, turn: trio.Event) -> None:
+        del self._waiting[role][turn]
+        if not self._waiting[role]:
+            del self._waiting[role]
 
     def _may_have(self, role: int) -> bool:
         calls = self._calls[role]
@@ -62,10 +70,11 @@ class Shares:
     def _give_back(self, role: int) -> None:
         self._free += 1
         self._calls[role] -= 1
-        for turn, waiting in list(self._waiting.items()):
-            if self._may_have(waiting):
-                del self._waiting[turn]
-                self._hand_out(waiting)
-                turn.set()
+        while ready := [one for one in self._waiting if self._may_have(one)]:
+            chosen = min(ready, key=lambda one: next(iter(self._waiting[one].values())))
+            turn = next(iter(self._waiting[chosen]))
+            self._leave(chosen, turn)
+            self._hand_out(chosen)
+            turn.set()
         if self._calls[role] == 0:
             del self._calls[role]
