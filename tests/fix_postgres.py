@@ -49,6 +49,8 @@ _SETTINGS = {
     "log_min_messages": "warning",
 }
 
+_SCRAM_HAS_A_SETTING = 160000
+
 _INVARIANTS = (Path(__file__).parent / "invariants.sql").read_bytes()
 
 _names = count(1)
@@ -133,6 +135,8 @@ class Postgres:
         self.cluster.start()
         self._admin = psycopg.connect(self.superuser_dsn, autocommit=True)
         self.version = self._admin.info.server_version
+        if self.version >= _SCRAM_HAS_A_SETTING:  # hashing passwords is most of what a login takes
+            self._admin.execute("SET scram_iterations = 64")
         for name in LOGIN_KINDS:
             self._admin.execute(sql.SQL("CREATE ROLE {}").format(sql.Identifier(name)))
 

@@ -16,6 +16,8 @@ RESULT = '{"rows":[{"b":21}],"row_count":1}'
 @pytest.fixture
 def client(visitor: Visitor) -> Iterator[pg8000.native.Connection]:
     owner = visitor.role
+    # with the usual number of rounds of hashing: this driver takes no password with fewer
+    visitor.database.psql(f"ALTER ROLE {owner.name} PASSWORD '{owner.password}'", "postgres")
     client = pg8000.native.Connection(
         owner.name,
         host="127.0.0.1",

@@ -17,6 +17,7 @@ from psycopg import sql
 
 from tests.fix_postgres import Database
 from tests.fix_serve import ServeWith, Visitor
+from tests.waiting import wait_until
 
 CONTENTS = """
 CREATE TYPE mood AS ENUM ('sad', 'it''s ok');
@@ -142,9 +143,14 @@ def started(visitor: Visitor) -> Iterator[Terminal]:
 
 
 def test_control_c_and_watch(visitor: Visitor) -> None:
+    asleep = (
+        "SELECT pid FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%pg_sleep(60)%'"
+        f" AND usename = '{visitor.role.name}'"
+    )
     with started(visitor) as psql:
         psql.type("SELECT 'beg' || 'un'; SELECT pg_sleep(60);")
         psql.wait_for("begun")
+        wait_until(lambda: visitor.database.psql(asleep, "postgres"), "it sleeps")
         psql.press_control_c()
         psql.wait_for("canceling statement due to user request")
         psql.type("SELECT 'times ' || nextval('times') \\watch 0.05")
