@@ -73,7 +73,7 @@ def test_connections_that_were_cut_while_idle_are_not_used(serve: Serve) -> None
         wait_until(lambda: sessions(serve.home, "durproxy step") == 0, "they are gone")
         begun = time.monotonic()
         assert ended(session, start(session, "SELECT 1")).status == "completed"
-        assert time.monotonic() - begun < 2.0
+        assert time.monotonic() - begun < 4.0, "sooner than an engine looks by itself"
         assert not serve.events("instance.interrupted")
 
 
@@ -165,8 +165,8 @@ def test_two_engines_share_the_load_and_one_takes_over_from_the_other(
         wait_until(lambda: _held(session) == 2, "both hold something")
         begun = time.monotonic()
         serve.kill_engine()
-        serve.wait_log("engine.taken_over", timeout=5)
-        assert time.monotonic() - begun < 2.0
+        serve.wait_log("engine.taken_over")
+        assert time.monotonic() - begun < 4.0, "sooner than an engine looks by itself"
         wait_until(load.is_completed, "all workflows complete", 30)
         load.assert_exact()
 

@@ -123,9 +123,9 @@ def test_an_engine_on_the_bus_is_faster_than_the_next_question(
 def test_a_timeout_is_waited_for_once(peer: RawPeer, home: Database, role: Role) -> None:
     instance = start(home, role)
     began = time.monotonic()
-    peer.send(await_text(instance, 1))
+    peer.send(await_text(instance, 2))
     messages = peer.until_ready()
-    assert 0.9 < time.monotonic() - began < 1.8
+    assert 1.9 < time.monotonic() - began < 3.8
     assert sqlstate_of(messages[-2]) == "WF010"
 
 
@@ -246,9 +246,9 @@ def test_a_prepared_statements_timeout_is_waited_for_once(
         for _ in range(2):
             began = time.monotonic()
             with pytest.raises(psycopg.Error) as caught:
-                connection.execute("SELECT df.await_instance(%s, %s)", [instance, 1])
+                connection.execute("SELECT df.await_instance(%s, %s)", [instance, 2])
             assert caught.value.sqlstate == "WF010"
-            assert time.monotonic() - began < 1.8
+            assert time.monotonic() - began < 3.8
         end(home, instance)
         found = connection.execute("SELECT df.await_instance(%s, %s)", [instance, 1])
         assert found.fetchone() == ("completed",)

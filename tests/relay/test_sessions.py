@@ -10,7 +10,6 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from statistics import median
 
 import psycopg
 import pytest
@@ -178,7 +177,8 @@ def test_connections_one_after_the_other_wait_for_nobody(proxy: Proxy, database:
             peer.send(Query(b"SELECT 1").encode())
             peer.until_ready()
         taken.append(time.monotonic() - began)
-    assert median(taken) < 0.04
+    # a busy machine makes some of them slower, the wait all of them
+    assert sorted(taken)[len(taken) // 4] < 0.04
 
 
 def test_one_byte_at_a_time(proxy: Proxy, database: Database) -> None:
