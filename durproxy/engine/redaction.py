@@ -1,9 +1,9 @@
 """Secrets taken out of what comes back: answers that echo them, and errors that quote a URL.
 
 A secret is found as it is and as the encodings write it that a request goes through on its way:
-percent-encoding, JSON, HTML and C escapes (each character by itself may be escaped or not, and also
-more than once), base64 at any alignment, hexadecimal digits, UTF-16 and UTF-32. What a server
-computes from a secret otherwise (a digest, the text backwards) cannot be known.
+percent-encoding, JSON, HTML, C and mail escapes (each character by itself may be escaped or not,
+and most also more than once), base64 at any alignment, hexadecimal digits, UTF-16 and UTF-32. What
+a server computes from a secret otherwise (a digest, the text backwards) cannot be known.
 
 Nearly all texts have no secret in them, and a quick look says so: when letters that are escaped are
 written as they are, the text does not have the longest row of letters and digits of the secret, nor
@@ -132,6 +132,7 @@ def _character(character: str) -> str:
         if encoded != b"?" or character == "?":
             forms.add("".join(f"{_PERCENT}{octet:02x}" for octet in encoded))
             forms.add("".join(f"{_BACKSLASH}x{octet:02x}" for octet in encoded))
+            forms.add("".join(f"={octet:02x}" for octet in encoded))
     units = character.encode("utf-16-be")
     pairs = [units[at : at + 2].hex() for at in range(0, len(units), 2)]
     forms.add("".join(f"{_BACKSLASH}u{pair}" for pair in pairs))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import json
+import re
 import time
 from collections.abc import Callable
 from typing import Any
@@ -35,6 +36,9 @@ WAYS: list[Callable[[str], str]] = [
     lambda text: "".join(f"&#{ord(character)};" for character in text),
     lambda text: "".join(f"%{octet:02X}" for octet in text.encode()),
     lambda text: text.encode().hex(),
+    lambda text: re.sub(
+        "[^A-Za-z0-9 ]", lambda one: "".join(f"={octet:02X}" for octet in one[0].encode()), text
+    ),
     lambda text: quote(quote(quote(text, safe=""), safe=""), safe=""),
     lambda text: json.dumps(json.dumps(text))[3:-3],
     lambda text: html.escape(html.escape(text)),
