@@ -51,7 +51,18 @@ async def greet(shell: Shell, client: socket.socket) -> None:
 
 
 async def _guarded(shell: Shell, greeting: Greeting, part: Callable[[], Awaitable[T]]) -> T | None:
-    """The connection's task is where its exceptions end."""
+    """The connection's task is where its exceptions end, and those of its refusal."""
+    try:
+        return await _explained(shell, greeting, part)
+    except Exception:  # one connection's fault, not the others'
+        log.exception("connection.failed", peer=greeting.peer)
+    return None
+
+
+async def _explained(
+    shell: Shell, greeting: Greeting, part: Callable[[], Awaitable[T]]
+) -> T | None:
+    """What ends a connection is written down, and told where there is somebody to be told."""
     try:
         return await part()
     except trio.TooSlowError:
@@ -64,8 +75,6 @@ async def _guarded(shell: Shell, greeting: Greeting, part: Callable[[], Awaitabl
         shell.counters.refusals += 1
         log.warning("connection.refused", peer=greeting.peer, **_description(error))
         await greeting.refuse(error)
-    except Exception:  # one connection's fault, not the others'
-        log.exception("connection.failed", peer=greeting.peer)
     return None
 
 

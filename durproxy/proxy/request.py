@@ -42,7 +42,7 @@ class Request:
     def is_signed_with(self, secret: str) -> bool:
         inner = hashlib.sha256((secret + self.signed).encode()).hexdigest()
         outer = hashlib.sha256((secret + inner).encode()).hexdigest()
-        return hmac.compare_digest(outer.encode(), self.signature.encode())
+        return hmac.compare_digest(outer.encode(), self.signature.encode("utf-8", "replace"))
 
 
 def maybe_request(body: Buffer) -> Request | None:

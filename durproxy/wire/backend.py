@@ -154,10 +154,17 @@ class NoticeResponse(Report):
 def fatal(
     sqlstate: str, message: str, *, detail: str | None = None, hint: str | None = None
 ) -> ErrorResponse:
-    """The last message of a session that we end ourselves."""
+    """The last message of a session that we end ourselves.
+
+    What it repeats of a startup packet comes out as the bytes that it was.
+    """
     fields = {"S": "FATAL", "V": "FATAL", "C": sqlstate, "M": message, "D": detail, "H": hint}
     return ErrorResponse(
-        tuple((ord(key), text.encode()) for key, text in fields.items() if text is not None)
+        tuple(
+            (ord(key), text.encode("utf-8", "surrogateescape"))
+            for key, text in fields.items()
+            if text is not None
+        )
     )
 
 

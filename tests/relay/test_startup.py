@@ -107,6 +107,20 @@ def test_a_client_of_protocol_4_gets_an_error(proxy: Proxy) -> None:
         assert sqlstate_of(peer.receive()) == "0A000"
 
 
+def test_a_name_that_is_no_text_is_refused_as_it_is(
+    start_proxy: StartProxy, database: Database
+) -> None:
+    proxy = start_proxy(database.dsn, admin_users=("ann",))
+    with RawPeer(proxy.dial()) as peer:
+        names = {"user": "\udcff", "database": "durproxy"}
+        peer.send(encode_startup(StartupMessage(PROTOCOL_3_0, names)))
+        refusal = peer.receive()
+        assert sqlstate_of(refusal) == "28000"
+        assert refusal is not None
+        assert b'role "\xff" is not one of' in refusal[1]
+    assert still_serves(proxy, database)
+
+
 def test_wrong_password_is_the_servers_error(proxy: Proxy, database: Database) -> None:
     dsn = proxy.dsn_for(database).replace(database.owner.password, "wrong")
     with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
