@@ -160,7 +160,7 @@ class Holds:
                 found, limits = await trio.to_thread.run_sync(
                     self._ask_blocking, self._instances, asked, users, abandon_on_cancel=True
                 )
-        except psycopg.Error as error:
+        except (psycopg.Error, UnicodeError) as error:
             log.warning("holds.unanswered", held=len(self._held), error=str(error).strip())
         except trio.TooSlowError:
             log.warning("holds.unanswered", held=len(self._held), error="timeout expired")

@@ -58,13 +58,16 @@ class Instances:
 
     def __init__(self, conninfo: str) -> None:
         self._conninfo = make_conninfo(
-            conninfo, connect_timeout=_CONNECT_TIMEOUT, application_name="durproxy proxy"
+            conninfo,
+            connect_timeout=_CONNECT_TIMEOUT,
+            application_name="durproxy proxy",
+            client_encoding="UTF8",  # not the server's: from SQL_ASCII there would come bytes
         )
         self._connection: psycopg.Connection | None = None
         self.database = ""  # known from the first question on
 
     def find(self, instance_ids: Iterable[str]) -> Mapping[str, Found]:
-        """Those of the instances that exist; psycopg.Error if nobody can say."""
+        """Those of the instances that exist; psycopg.Error or UnicodeError if nobody can say."""
         with self._connected().cursor() as cursor:
             cursor.execute(_FIND, (list(instance_ids),))
             return {id_: Found(ended, owner) for id_, ended, owner in cursor}

@@ -15,6 +15,11 @@ _KEEPALIVE_INTERVAL = 15
 _KEEPALIVE_COUNT = 4
 _USER_TIMEOUT = 120_000  # milliseconds that sent bytes may stay unacknowledged
 
+# what accept says of a connection that was gone before we looked, or may not be
+_OF_THE_NEW_ONE = frozenset((
+    errno.ECONNABORTED, errno.EPROTO, errno.EPERM, errno.ENETDOWN, errno.ENOPROTOOPT,
+    errno.EHOSTDOWN, errno.ENONET, errno.EHOSTUNREACH, errno.EOPNOTSUPP, errno.ENETUNREACH,
+))  # fmt: skip
 _CREDENTIALS = struct.Struct("=iII")  # of SO_PEERCRED: process, user and group
 
 Address = tuple[str, int] | str  # TCP, or the path of a unix socket
@@ -40,7 +45,9 @@ async def accept(listener: socket.socket) -> socket.socket:
         except BlockingIOError:
             await wait_readable(listener)
             continue
-        except ConnectionAbortedError:  # it was gone before we looked
+        except OSError as error:
+            if error.errno not in _OF_THE_NEW_ONE:
+                raise
             continue
         return client
 

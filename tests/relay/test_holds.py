@@ -8,12 +8,14 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psycopg
 import pytest
 
 from durproxy.bus import LocalBus
+from durproxy.schema.install import install
 from durproxy.wire.backend import BackendKeyData
 from durproxy.wire.frontend import Query
 from durproxy.wire.startup import (
@@ -52,7 +54,7 @@ def peer(proxy: Proxy, home: Database, role: Role) -> Iterator[RawPeer]:
 def start(home: Database, role: Role) -> str:
     with home.connect(role) as connection:
         [instance] = connection.execute("SELECT df.start('SELECT 1')").fetchone() or [None]
-        return str(instance)
+        return instance.decode() if isinstance(instance, bytes) else str(instance)
 
 
 def end(home: Database, instance: str) -> None:
@@ -313,3 +315,27 @@ def test_a_home_that_does_not_answer_holds_nobody(
     end(home, instance)
     peer.send(await_text(instance, 1))
     assert b"completed" in peer.until_ready()[1][1]
+
+
+@pytest.mark.one_postgres
+def test_a_database_of_bytes_holds_clients_too(start_proxy: StartProxy, database: Database) -> None:
+    """With SQL_ASCII the server converts nothing, and names need not be text."""
+    name = f"{database.name}_bytes"
+    with database.connect("postgres") as admin:
+        admin.execute(
+            f"CREATE DATABASE {name} OWNER {database.role} TEMPLATE template0"
+            " ENCODING 'SQL_ASCII' LOCALE 'C'".encode()
+        )
+        try:
+            home = replace(database, name=name)
+            install(home.dsn)
+            with start_proxy(home.dsn).connect(home) as client:
+                instance = start(home, home.owner)
+                with pytest.raises(psycopg.Error) as caught:
+                    client.execute("SELECT df.await_instance(%s, 1)", [instance])
+                assert caught.value.sqlstate == "WF010"
+                end(home, instance)
+                found = client.execute("SELECT df.await_instance(%s, 1)", [instance]).fetchone()
+                assert found == (b"completed",)
+        finally:
+            admin.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
