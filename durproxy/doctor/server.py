@@ -11,7 +11,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from durproxy.config import Settings
 from durproxy.connecting import connect
-from durproxy.doctor.findings import Finding, error, warning
+from durproxy.doctor.findings import Finding, error, notice, warning
 from durproxy.errors import DurproxyError
 
 OLDEST = 140_000
@@ -34,6 +34,7 @@ def check(connection: psycopg.Connection, settings: Settings) -> Iterator[Findin
             "version", f"The server is Postgres {version // 10_000}.", "durproxy needs 14 or newer."
         )
     yield from _check_encryption(connection, settings)
+    yield from _check_trust(connection, settings)
     yield from _check_pooler(connection, settings)
     row = connection.execute("SELECT pg_catalog.pg_is_in_recovery()").fetchone()
     found: dict[str, str] = dict(connection.execute(_SETTINGS.encode()).fetchall())
@@ -78,6 +79,27 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def _check_trust(connection: psycopg.Connection, settings: Settings) -> Iterator[Finding]:
+    """A server that lets us in for what we are says nothing about our clients."""
+    if connection.pgconn.used_password or connection.pgconn.used_gssapi:
+        return
+    remedy = "Let pg_hba.conf ask for a password where durproxy connects from."
+    if settings.allow_trust:
+        yield warning(
+            "trust",
+            "The server asks for no password here, and with allow_trust whoever reaches the proxy"
+            " comes in as any role that it does not ask.",
+            remedy,
+        )
+    else:
+        yield notice(
+            "trust",
+            "The server asks for no password here, so the proxy refuses clients as roles that it"
+            " does not ask.",
+            f"{remedy} docs/security.md has the exceptions.",
+        )
 
 
 def _check_pooler(connection: psycopg.Connection, settings: Settings) -> Iterator[Finding]:

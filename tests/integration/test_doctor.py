@@ -94,8 +94,12 @@ def test_a_role_that_may_not_run_the_engine(home: Database, user: Role) -> None:
     home.psql(f"GRANT {user.name} TO {home.role}", "postgres")
     home.psql(f"SELECT df.grant_engine('{user.name}')")
     assert not {"schema", "membership"} & findings(home.dsn_for(user)).keys()
-    mighty = home.add_role("BYPASSRLS")
-    assert "more than it needs" in findings(home.dsn_for(mighty))["role"]["sentence"]
+    assert "trust" not in stranger
+    mighty = home.add_role("BYPASSRLS", login="by_trust")
+    found = findings(home.dsn_for(mighty))
+    assert "more than it needs" in found["role"]["sentence"]
+    assert found["trust"]["severity"] == "notice"
+    assert findings(home.dsn_for(mighty), allow_trust=True)["trust"]["severity"] == "warning"
 
 
 @pytest.mark.one_postgres
