@@ -31,7 +31,7 @@ from tests.df.programs import (
 from tests.fix_serve import ServeWith, Visitor
 from tests.waiting import wait_until
 
-SAMPLE = 1200
+SAMPLE = 600
 LARGE_SAMPLE = 20_000  # of 600,000
 KILLED_SAMPLE = 600
 KILLS = 12
