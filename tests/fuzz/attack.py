@@ -19,7 +19,7 @@ from durproxy.config import Settings
 from durproxy.wire import backend
 from durproxy.wire.framing import encode_message
 from durproxy.wire.frontend import Query
-from tests.fuzz.hostile import Hostile
+from tests.fuzz.hostile import ADMINISTRATOR, Hostile
 from tests.relay.conftest import Proxy
 from tests.relay.peers import RawPeer, log_in, login_replies, ready
 from tests.waiting import wait_until
@@ -94,6 +94,7 @@ def attacked(folder: Path, seed: int) -> Iterator[Attack]:
             auth_timeout=_LOGIN,
             drain_timeout=1,
             allow_trust=True,  # the bystander has no password
+            admin_users=(ADMINISTRATOR,),
         )
         proxy = Proxy(settings, "127.0.0.1", 0)
         try:

@@ -37,6 +37,9 @@ STATEMENTS = (
 )
 
 
+ADMINISTRATOR = "ann"  # may use the console
+
+
 class Hostile(Random):
     """One that means harm."""
 
@@ -69,7 +72,10 @@ class Hostile(Random):
 
     def startup(self) -> bytes:
         """The first bytes of a connection."""
-        names = {"user": self.choice(("evil", "", "e" * 9000, "é\udcff")), "database": "d"}
+        names = {
+            "user": self.choice(("evil", "", "e" * 9000, "é\udcff", ADMINISTRATOR)),
+            "database": self.choice(("d", "durproxy", "\udcff")),
+        }
         if self.random() < 0.3:
             names[self.choice(("replication", "_pq_.x", "client_encoding", "options"))] = "x"
         version = self.choice((PROTOCOL_3_0, PROTOCOL_3_2, 3 << 16 | 9999, 2 << 16, 4 << 16, 0))
