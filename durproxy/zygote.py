@@ -57,8 +57,9 @@ class Zygote:
         """
         supervisor = os.getpid()
         ours, theirs = _new_way()
-        sys.stdout.flush()  # or what is still in there would come from each child as well
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:  # closed by whoever started us
+                stream.flush()  # or what is still in there would come from each child as well
         _keep_shared()
         self._pid = os.fork()
         if self._pid == 0:

@@ -210,6 +210,9 @@ class Login:
             body = memoryview(reply)[HEADER_SIZE:]
             offered = backend.sasl_mechanisms(body) if kind == backend.Authentication.kind else None
             if offered is not None:
+                if replies:  # what came before, a NegotiateProtocolVersion, is to be read before
+                    await self.to_client(bytes(replies))
+                    replies.clear()
                 passing = await self._meet_sasl(offered)
                 if passing is None:
                     continue

@@ -3,7 +3,8 @@
 Bodies of functions and texts beyond our parser. It rather refuses too much: which words are code
 and which stand in a literal or a comment depends on settings that may change before the text is
 run, so all of them count. Only between two words of one command it matters what stands there, and
-that reads the same in any case: blanks and comments.
+that reads the same in any case: blanks and comments. Where a literal may be code itself, of a DO or
+a function in a body, its words must stand there as they are: no escapes, and not in pieces.
 """
 
 from __future__ import annotations
@@ -36,6 +37,12 @@ _DANGEROUS: Final = re.compile(
     re.IGNORECASE,
 )
 _COMMAND: Final = re.compile(r"\b(?:set|reset|discard|language)\b", re.IGNORECASE)
+# the commands that take code as a literal …
+_WITH_CODE: Final = re.compile(r"\b(?:do|function|procedure)\b", re.IGNORECASE)
+# … in which a word may be hidden by an escape, or go on in a literal on another line
+_HIDDEN: Final = re.compile(
+    r"\\|\bu&'|'(?:[ \t\f\v]*(?:--[^\n\r]*)?[\n\r])+[ \t\f\v]*'", re.IGNORECASE
+)
 _SPACE: Final = re.compile(r"\s+|--[^\n\r]*")
 _COMMENT_MARK: Final = re.compile(r"/\*|\*/")
 _WORD: Final = re.compile(r"[\"']?(\w+)[\"']?")
@@ -51,6 +58,8 @@ def switch_in_words(text: str) -> str | None:
     """The words that would change the role, or could; None: there are none."""
     if (found := _DANGEROUS.search(text)) is not None:
         return found[0].upper()
+    if _WITH_CODE.search(text) is not None and _HIDDEN.search(text) is not None:
+        return "a body within it that has escapes, or a literal in pieces"
     for begin in _COMMAND.finditer(text):
         words = _command_at(text, begin.start()).lower()
         if (switch := _SWITCH.match(words)) is not None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shlex
 import signal
 import socket
+import subprocess
 import urllib.request
 from contextlib import closing
 from pathlib import Path
@@ -15,6 +17,7 @@ import psycopg
 import pytest
 
 from durproxy.embedded import free_port
+from durproxy.interpreter import interpreter
 from tests.fix_postgres import Database
 from tests.fix_serve import Serve, ServeWith, run_durproxy
 from tests.waiting import wait_until
@@ -54,6 +57,18 @@ def test_serve_that_may_not_install_says_what_to_run(database: Database) -> None
     assert "the home schema is missing" in done.stderr
     assert "durproxy init" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_serve_needs_no_standard_output() -> None:
+    program = " ".join(map(shlex.quote, interpreter()))
+    options = "--upstream 'host=127.0.0.1 port=1' --listen 127.0.0.1:0 --web off"
+    done = subprocess.run(
+        ["sh", "-c", f"{program} -m durproxy.cli serve {options} >&-"],
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, "Traceback" in done.stderr) == (3, False)
 
 
 @pytest.mark.parametrize("where", ["DSN", "PGPASSWORD"])
