@@ -14,6 +14,7 @@ from tests.store.asking import refusal, value
 from tests.store.conftest import Connect
 
 START = "SELECT df.start('SELECT 1')"
+KEYED = "SELECT df.start('SELECT 1', key => 'k')"
 
 SetQuotas = Callable[..., bool]
 
@@ -145,6 +146,7 @@ def test_starts_per_minute_count_when_they_were_made(
     session: psycopg.Connection, connect: Connect, user: Role, store: Database, quota: SetQuotas
 ) -> None:
     """Neither a transaction that began long ago nor one that has ended hides them."""
+    value(session, START)  # before there are quotas
     assert quota(starts=2)
     ended = value(session, START)
     session.execute("SELECT df.cancel(%s)", [ended])
@@ -152,10 +154,38 @@ def test_starts_per_minute_count_when_they_were_made(
     assert refusal(session, START).message_detail == "It may start 2 in a minute."
     with store.connect() as owner:
         owner.execute(
-            "UPDATE df._instances SET created_at = created_at - interval '1 minute' WHERE id = %s",
+            "UPDATE df._instances SET counted_at = counted_at - interval '1 minute' WHERE id = %s",
             [ended],
         )
+    session.autocommit = False
     value(session, START)
+    session.commit()
+    assert refusal(session, START).sqlstate == "53400"
+    session.rollback()
+    with store.connect() as owner:
+        counted = "SELECT count(counted_at) FROM df._instances WHERE submitted_by = %s::regrole"
+        assert value(owner, counted, [user.name]) == 3
+
+
+@pytest.mark.parametrize("quotas", [False, True], ids=["without quotas", "with quotas"])
+def test_what_a_transaction_has_started_is_known_in_it(
+    session: psycopg.Connection, quota: SetQuotas, quotas: bool
+) -> None:
+    """Nobody waits for it, and no start or signal outside takes it for committed."""
+    if quotas:
+        assert quota(instances=5, starts=5)
+    for start, then in (
+        (START, "SELECT df.await_instance(%s, 5)"),
+        (KEYED, "SELECT df.start('SELECT 1', key => %s, transaction_mode => 'new')"),
+        (START, "SELECT df.signal(%s, 'go', transaction_mode => 'new')"),
+    ):
+        with session.transaction(force_rollback=True):
+            instance = value(session, start)
+            refused = refusal(session, then, ["k" if start is KEYED else instance])
+        assert refused.sqlstate == "55000"
+        assert refused.message_primary == (
+            f'instance "{instance}" was started in this transaction: commit first'
+        )
 
 
 def test_queued_ones_are_those_not_begun(
