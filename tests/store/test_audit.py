@@ -103,6 +103,47 @@ def test_the_name_of_a_role_that_was_dropped_shows_nothing_of_it(
     assert rows(owner, kept, [instance]) == [("start", user.name), ("cancel", user.name)]
 
 
+def test_a_look_reads_ones_own_rows_only(
+    connect: Connect, store: Database, owner: psycopg.Connection, add_user: Callable[[], Role]
+) -> None:
+    """All that is a role's own or was done by it, once each; and the rest for who looks at all."""
+    me, other, operator = add_user(), add_user(), store.add_role()
+    owner.execute("SELECT df.grant_operator(%s)", [operator.name])
+    owner.execute(
+        "INSERT INTO df._audit (action, owner_id, owner, role_id, role, detail)"
+        " SELECT 'told', o::regrole, o, r::regrole, r, o || ' ' || r || n"
+        " FROM unnest(%s::text[]) o, unnest(%s::text[]) r, generate_series(1, 300) n"
+        " WHERE n <= 3 OR o = %s AND r = %s",
+        [names := [me.name, other.name, operator.name], names, other.name, other.name],
+    )
+    session = connect(other)
+    session.execute("SELECT df.start('SELECT 1') FROM generate_series(1, 600)")
+    owner.execute("ANALYZE df._audit, df._instances")
+    everything = value(owner, "SELECT count(*) FROM df._audit") + value(
+        owner, "SELECT count(*) FROM df._instances WHERE rerun_of IS NULL"
+    )
+    count = "SELECT count(*), count(DISTINCT detail) FILTER (WHERE action = 'told') FROM df.audit"
+    grant, start = 1, 600
+    assert rows(connect(me), count) == [(5 * 3 + grant, 5 * 3)]
+    assert rows(session, count) == [(300 + 4 * 3 + grant + start, 300 + 4 * 3)]
+    assert rows(connect(operator), count) == [(everything, 300 + 8 * 3)]
+    assert _rows_read(connect(me), "SELECT * FROM df.audit") == 5 * 3 + grant
+
+
+def _rows_read(session: psycopg.Connection, query: str) -> int:
+    """Of what is written down: rows that the server looked at."""
+    plan = value(session, f"EXPLAIN (ANALYZE, FORMAT JSON) {query}")[0]["Plan"]
+    read = 0
+    left = [plan]
+    while left:
+        node = left.pop()
+        left += node.get("Plans", [])
+        if node.get("Relation Name") in ("_audit", "_instances"):
+            seen = node["Actual Rows"] + node.get("Rows Removed by Filter", 0)
+            read += round(seen * node["Actual Loops"])
+    return read
+
+
 CHANGES = [
     "UPDATE df._audit SET role = 'nobody'",
     "DELETE FROM df._audit",
