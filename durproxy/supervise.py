@@ -225,7 +225,7 @@ def serve(
     """
     _raise_descriptor_limit()
     with closing(Zygote()) as zygote:
-        zygote.start()  # before anything else: it is a fork of us; it imports while we do the rest
+        zygote.start()  # first of all here: it is a fork of us, and imports while we do the rest
         configure(settings, "supervisor")
         passwords.configure(settings)
         _check_files(settings)

@@ -53,7 +53,8 @@ class Zygote:
     def start(self) -> None:
         """Start importing; the first ``spawn`` waits until that is done.
 
-        To be called before anything else has been started or opened: the zygote is a fork.
+        The zygote is a fork: to be called before there is a thread, a connection or a listening
+        socket. ``dev`` has a server by then, and a handler of SIGTERM, which the fork takes back.
         """
         supervisor = os.getpid()
         ours, theirs = _new_way()
