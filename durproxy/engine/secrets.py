@@ -9,6 +9,11 @@ a value: not in an error, not in a log line.
 Whoever may use a secret may have stored it at one of its hosts, and asks for it there by a call
 that does not name it. So what a role may use is known to all of its calls, as far as it has been
 fetched, and what may be sent to a host is fetched for whatever call goes there.
+
+An attempt to fetch a secret is nobody's: it goes on when the call that began it has ended, and all
+who need the secret meanwhile wait for the same one. A call that names a secret waits to the end of
+the attempt, another one for a moment from its beginning: then it goes without, and is searched for
+what has come until its answer is complete.
 """
 
 from __future__ import annotations
@@ -31,6 +36,7 @@ from durproxy.log import get_logger
 _log = get_logger(__name__)
 
 _FETCH_LIMIT = 15.0  # seconds
+_PATIENCE = 1.0  # seconds from the beginning of an attempt, of a call that does not name the secret
 _PAUSE = 5.0  # seconds after an attempt that failed
 _MOST_BYTES = 65_536
 _FORMER = 7  # values that a secret had before, and that are still kept out of sight
@@ -47,6 +53,14 @@ class SecretUnavailable(Exception):
 
 class _NotFetched(Exception):
     """Why, in words that hold nothing of the value."""
+
+
+class _Attempt:
+    """One that is under way."""
+
+    def __init__(self) -> None:
+        self.since = trio.current_time()
+        self.ended = trio.Event()
 
 
 @dataclass(slots=True)
@@ -68,7 +82,7 @@ class Secrets:
         self._configured = configured
         self._kept: dict[str, _Kept] = {}
         self._not_before: dict[str, float] = {}
-        self._fetching = {name: trio.Lock() for name in configured}
+        self._attempts: dict[str, _Attempt] = {}
         self._reading = Threads(1)  # of each file
 
     async def values_for(self, role: str, names: Iterable[str]) -> dict[str, Trace]:
@@ -86,12 +100,15 @@ class Secrets:
     async def look_for(self, role: str, host: str) -> None:
         """Fetch these, too, as far as they can be: the host may have got them from another engine.
 
-        One that cannot be fetched stops no call that does not name it.
+        One that cannot be fetched stops no call that does not name it: of the time that is left to
+        the call this takes a half at most.
         """
-        async with trio.open_nursery() as nursery:
-            for name in self.names_for(role, host):
-                if self._is_due(name):
-                    nursery.start_soon(self._trace, name)
+        now = trio.current_time()
+        latest = now + (trio.current_effective_deadline() - now) / 2
+        attempts = filter(None, map(self._attempt, self.names_for(role, host)))
+        for attempt in list(attempts):
+            with trio.move_on_at(min(attempt.since + _PATIENCE, latest)):
+                await attempt.ended.wait()
 
     def known_to(self, role: str) -> Iterator[Trace]:
         """What has been fetched of all that the role may use."""
@@ -137,21 +154,34 @@ class Secrets:
 
     async def _trace(self, name: str) -> Trace | None:
         """The value, fetched when that is due; None when it cannot be had."""
-        async with self._fetching[name]:
-            if self._is_due(name) and trio.current_time() >= self._not_before.get(name, 0.0):
-                await self._renew(name)
-            kept, refresh = self._kept.get(name), self._configured[name].refresh
-            if kept is None or trio.current_time() - kept.since >= 2 * refresh:
-                return None
-            return kept.trace
+        attempt = self._attempt(name)
+        if attempt is not None:
+            await attempt.ended.wait()
+        kept, refresh = self._kept.get(name), self._configured[name].refresh
+        if kept is None or trio.current_time() - kept.since >= 2 * refresh:
+            return None
+        return kept.trace
+
+    def _attempt(self, name: str) -> _Attempt | None:
+        """The one to fetch it that is under way, begun now where that is due."""
+        may_begin = trio.current_time() >= self._not_before.get(name, 0.0)
+        if name not in self._attempts and may_begin and self._is_due(name):
+            self._attempts[name] = _Attempt()
+            trio.lowlevel.spawn_system_task(self._renew, name)
+        return self._attempts.get(name)
 
     async def _renew(self, name: str) -> None:
+        """One attempt, to its end."""
         try:
-            value = _checked(await self._fetch(self._configured[name]))
-        except _NotFetched as failure:
-            _log.warning("secret.not_fetched", secret=name, reason=str(failure))
+            self._keep(name, _checked(await self._fetch(self._configured[name])))
+        except Exception as failure:  # noqa: BLE001 — a defect, too, fails: it ends no engine
+            reason = str(failure) if isinstance(failure, _NotFetched) else type(failure).__name__
+            _log.warning("secret.not_fetched", secret=name, reason=reason)
             self._not_before[name] = trio.current_time() + _PAUSE
-            return
+        finally:
+            self._attempts.pop(name).ended.set()
+
+    def _keep(self, name: str, value: str) -> None:
         kept = self._kept.setdefault(name, _Kept((), 0.0))
         kept.since = trio.current_time()
         if not kept.traces or kept.trace.value != value:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zlib
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+import trio
+import trio.testing
 from trio.testing import MockClock
 
 from durproxy.config_tables import Secret
@@ -199,6 +202,41 @@ async def test_what_a_secret_was_before_is_taken_out_too(
 async def test_a_secret_that_cannot_be_had_stops_no_call_that_does_not_name_it(web: Web) -> None:
     found = secrets(key={"env": "DURPROXY_TEST_NO_SUCH"})
     assert (await answer(stored(web), unnamed(found))).status == 200
+
+
+async def test_a_secret_that_hangs_holds_a_call_that_does_not_name_it_for_a_moment(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    """Also one in less time than fetching may take, whose end does not begin it anew."""
+    log = tmp_path / "log"
+    found = secrets(key={"command": ("sh", "-c", f"echo x >> {log}; exec sleep 600")})
+    begun = trio.current_time()
+    with trio.move_on_after(0.5) as call:
+        await found.look_for("shop", "a.example")
+    assert not call.cancelled_caught
+    for _ in range(50):
+        await found.look_for("shop", "a.example")
+    assert trio.current_time() - begun <= 1.0
+    assert (await fetched(found)).startswith("58000")  # who names it waits
+    assert trio.current_time() - begun == pytest.approx(15.0)
+    assert log.read_text() == "x\n"
+
+
+async def test_a_secret_that_comes_late_is_taken_out_of_what_is_not_complete_yet(
+    tmp_path: Path, mock_clock: MockClock
+) -> None:
+    """The call that had it fetched has ended long ago."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    found = secrets(key={"file": pipe})
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(found.look_for, "shop", "a.example")
+        await trio.testing.wait_all_tasks_blocked()
+        mock_clock.jump(1)
+    assert unnamed(found).redactor().text(KEY) == KEY
+    await trio.to_thread.run_sync(pipe.write_text, KEY)
+    await found.values_for("shop", ["key"])
+    assert unnamed(found).redactor().text(KEY) == "{secret:key}"
 
 
 async def test_what_cannot_be_searched_is_no_result_for_who_may_use_secrets(
