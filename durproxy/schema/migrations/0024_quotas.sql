@@ -13,6 +13,13 @@
 --   be at most, which spares the counting until that reaches a limit; it is forgotten when a limit
 --   changes, which its generation tells.
 
+-- When it was started, by the clock. created_at is when the transaction began: that tells what was
+-- started in the same one, and nothing about the last minute. Without quotas NULL, and in no index.
+-- First of all here: a lock that is less, taken before, could meet a worker's and end in a deadlock.
+ALTER TABLE df._instances ADD COLUMN counted_at timestamptz;
+CREATE INDEX _instances_counted ON df._instances (submitted_by, counted_at)                 -- df._count_starts
+    WHERE counted_at IS NOT NULL;
+
 -- Above zero: there are quotas, in that generation; below: there are none, and had been so many.
 -- A sequence, since every transaction sees where it is now, and none waits for another.
 CREATE SEQUENCE df._quotas_in_force MINVALUE -9223372036854775807 START -1;
@@ -39,12 +46,6 @@ CREATE TABLE df._quota_use (
 
 -- who is paused is in no other index, and must count
 CREATE INDEX _instances_paused ON df._instances (submitted_by) WHERE paused IS NOT NULL;    -- df._count_live
-
--- When it was started, by the clock. created_at is when the transaction began: that tells what was
--- started in the same one, and nothing about the last minute. Without quotas NULL, and in no index.
-ALTER TABLE df._instances ADD COLUMN counted_at timestamptz;
-CREATE INDEX _instances_counted ON df._instances (submitted_by, counted_at)                 -- df._count_starts
-    WHERE counted_at IS NOT NULL;
 
 CREATE TABLE df._http_calls (       -- of roles with a quota, in the last minute
     role  oid NOT NULL,
