@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from durproxy import passwords
 from durproxy.engine.connection import Connection
 from durproxy.engine.threads import Threads
 from durproxy.errors import UpstreamUnreachable
 
-_asking = Threads(1)  # who asks for the same password at the same time waits for it anyway
+# shared by all that log in, by connection string: who asks for the same password at the same time
+# waits for it anyway
+_asking: Final = Threads(1)
 
 
 async def log_in(conninfo: str) -> Connection:
