@@ -13,14 +13,12 @@ from dataclasses import dataclass
 
 import httpx
 
+from durproxy.engine.long_texts import LONG, work_on
 from durproxy.engine.redaction import Redactor
-from durproxy.engine.threads import Threads
 from durproxy.engine.used_secrets import UsedSecrets
 
 _READABLE = ("identity", "gzip", "")
 _PARTIAL = 206
-_LONG = 65_536  # bytes; more takes more than some milliseconds
-_looking = Threads(1)
 _MOST_MEMBERS = 16  # of one gzip content; each costs a copy of what follows it
 _MAGIC = b"\x1f\x8b"
 _GZIP = 16 + zlib.MAX_WBITS
@@ -75,10 +73,8 @@ async def read_answer(
     hidden = used.redactor()
     if hidden:
         _check_searchable(response, host, used)
-    if len(content) < _LONG and "content-encoding" not in response.headers:
-        return _answer(response, content, hidden, limits)
-    # a role's long answers are looked into one after the other, and the engine goes on meanwhile
-    return await _looking.run(used.role, _answer, response, content, hidden, limits)
+    size = LONG if "content-encoding" in response.headers else len(content)  # unpacked: any
+    return await work_on(size, used.role, _answer, response, content, hidden, limits)
 
 
 def _check_searchable(response: httpx.Response, host: str, used: UsedSecrets) -> None:

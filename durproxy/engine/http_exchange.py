@@ -19,6 +19,7 @@ from durproxy.engine.http_proxy import ForwardProxy
 from durproxy.engine.http_request import HttpRequest
 from durproxy.engine.http_tls import HttpTls
 from durproxy.engine.http_transport import Allowance, Hop, TooMuch, VettedTransport
+from durproxy.engine.long_texts import work_on
 from durproxy.engine.names import Names
 from durproxy.engine.redaction import Redactor
 from durproxy.engine.used_secrets import NO_SECRETS, UsedSecrets
@@ -134,7 +135,8 @@ async def _exchange(request: HttpRequest, route: Route) -> Answer:
             finally:
                 await response.aclose()
             sent = _followed(sent, response.next_request)
-            carried = frozenset(_secrets_of(sent, route.used.redactor()))
+            hidden, size = route.used.redactor(), len(request.body or b"")
+            carried = await work_on(size, route.role, _secrets_of, sent, hidden)
     raise ExchangeFailure(f"more than {MAX_REDIRECTS} HTTP redirects", "WF022")
 
 
@@ -162,8 +164,12 @@ def _host(request: httpx.Request) -> str:
     return request.url.raw_host.decode("ascii")
 
 
-def _secrets_of(request: httpx.Request, hidden: Redactor) -> Iterator[tuple[str, str]]:
+def _secrets_of(request: httpx.Request, hidden: Redactor) -> frozenset[tuple[str, str]]:
     """The secrets in a request that a server has led to, and their places."""
+    return frozenset(_found_in(request, hidden))
+
+
+def _found_in(request: httpx.Request, hidden: Redactor) -> Iterator[tuple[str, str]]:
     path, _, query = request.url.raw_path.partition(b"?")
     pieces = {"path": path, "query": query, "header:authorization": request.url.userinfo}
     found = [(name, place) for place in pieces for name in hidden.found_in(pieces[place])]

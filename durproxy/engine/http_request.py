@@ -27,9 +27,10 @@ from urllib.parse import quote, quote_plus
 
 from durproxy.engine.core.actions import Environment
 from durproxy.engine.core.bindings import ReferenceFailure
-from durproxy.engine.core.http_config import Hole, holes
+from durproxy.engine.core.http_config import Hole, all_texts, holes
 from durproxy.engine.core.references import Value
 from durproxy.engine.http_filling import Filler, always, place_in_url, text_of
+from durproxy.engine.long_texts import LONG
 
 # what frames the message or chooses the host is ours to say
 _OURS = frozenset(
@@ -71,6 +72,30 @@ class HttpRequest:
     timeout: float
     # names of secrets, and where they stand: header:NAME, body, path, query or url
     secrets: frozenset[tuple[str, str]] = frozenset()
+
+
+def size_of(
+    config: Mapping[str, Any],
+    variables: Mapping[str, str],
+    environment: Environment,
+    secrets: Mapping[str, str],
+) -> int:
+    """About how many characters are gone through to fill it: a hole has a value looked for anew."""
+    texts = all_texts(config)
+    size = sum(map(len, texts))
+    if size >= LONG:
+        return size
+    results = sum(
+        len(result.text or "") + sum(map(len, result.exact or ()))
+        for result in environment.values()
+    )
+    for hole in (hole for text in texts for hole in holes(text)):
+        if hole.reference is not None:
+            size += results
+        size += len(variables.get(hole.variable or "", "")) + len(
+            secrets.get(hole.secret or "", "")
+        )
+    return size
 
 
 def fill_request(

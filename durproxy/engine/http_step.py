@@ -38,15 +38,15 @@ from durproxy.engine.core.states import Key, StepError, StepResult
 from durproxy.engine.egress import EgressRefused
 from durproxy.engine.http_answer import Answer, ExchangeFailure
 from durproxy.engine.http_exchange import Route, exchange
-from durproxy.engine.http_request import HttpRequest, fill_request
+from durproxy.engine.http_request import HttpRequest, fill_request, size_of
 from durproxy.engine.http_routes import HttpRoutes
 from durproxy.engine.http_shares import Shares
+from durproxy.engine.long_texts import work_on
 from durproxy.engine.quotas import Quotas
 from durproxy.engine.secrets import SecretUnavailable
 from durproxy.engine.statistics import http_answered, http_failed
 from durproxy.engine.step_text import StepFailure
 from durproxy.engine.store import Store
-from durproxy.engine.threads import Threads
 from durproxy.engine.tracing import Traces
 from durproxy.log import get_logger
 
@@ -59,8 +59,6 @@ _TOO_MANY = 429
 _NOT_ACCEPTED = (401, 403)
 _LONGEST_WAIT = 86_400.0  # seconds that a server can ask us to wait
 _EXCERPT = 500  # characters of a failed answer's body in the error
-_LONG = 65_536  # characters of texts and values; more takes more than some milliseconds
-_filling = Threads(1)
 _FUNCTIONS = {NodeType.HTTP: "http", NodeType.HTTP_MULTIPART: "http_multipart"}
 _ATTEMPT = re.compile(r"~[0-9]+")
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
@@ -177,18 +175,10 @@ class HttpSteps:
 
 async def _request(claim: Claim, action: RunStep, route: Route) -> HttpRequest:
     parts = action.node.config, claim.substitutions, action.environment, route.used.values
-    size = sum(map(_size, action.environment.values()), len(str(action.node.config.get("body"))))
-    if size < _LONG:
-        request = fill_request(*parts)
-    else:  # one of a role at a time, and the engine goes on meanwhile
-        request = await _filling.run(claim.role_id, fill_request, *parts)
+    request = await work_on(size_of(*parts), claim.role or "", fill_request, *parts)
     if IDEMPOTENCY_KEY.lower() not in map(str.lower, request.headers):
         request.headers[IDEMPOTENCY_KEY] = idempotency_key(claim.id, action.key)
     return request
-
-
-def _size(result: StepResult) -> int:
-    return len(result.text or "") + sum(map(len, result.exact or ()))
 
 
 def idempotency_key(instance: str, key: Key) -> str:

@@ -16,7 +16,7 @@ from durproxy.engine.core.bindings import ReferenceFailure
 from durproxy.engine.core.http_config import find_http_references, find_secrets
 from durproxy.engine.core.record import parse_record
 from durproxy.engine.core.states import StepResult
-from durproxy.engine.http_request import HttpRequest, fill_request
+from durproxy.engine.http_request import HttpRequest, fill_request, size_of
 
 HOSTILE = st.one_of(
     st.sampled_from(
@@ -277,6 +277,18 @@ def test_parts_have_no_secrets() -> None:
     config = {"headers": {"A": "{secret:key}"}, "parts": [{"name": "{secret:key}", "data_b64": ""}]}
     assert find_secrets(config) == ("key",)
     assert filled(config, {}, {"key": "hunter2hunter2"}).parts[0].name == "{secret:key}"
+
+
+def test_the_size_of_a_request_is_known_before_it_is_filled() -> None:
+    """Each time that something long is named counts, wherever it stands."""
+    long, value = "x" * 10_000, row("x" * 10_000)
+    for config in (
+        {"url": "https://a.example/{v}/{v}"},
+        {"url": "https://a.example/", "headers": {"A": "{v}", "B": "$r.v"}},
+        {"url": "https://a.example/", "body": "[$r.v, {secret:s}]"},
+        {"url": "https://a.example/", "parts": [{"name": "{v}", "data_b64": "$r.v"}]},
+    ):
+        assert 20_000 <= size_of(config, {"v": long}, {"r": value}, {"s": long}) < 30_000
 
 
 def test_a_short_configuration_makes_no_huge_request(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -74,6 +74,12 @@ def find_secrets(config: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(name for name in found if name is not None)
 
 
+def all_texts(config: Mapping[str, Any]) -> list[str]:
+    """Whatever of a configuration is filled in."""
+    url = config.get("url")
+    return [*([url] if isinstance(url, str) else []), *_other_texts(config)]
+
+
 def _other_texts(config: Mapping[str, Any]) -> Iterator[str]:
     """The other texts that may hold references: body, values of headers, texts of parts."""
     found = [config.get("body")]
