@@ -22,6 +22,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from psycopg import pq
+from psycopg.conninfo import make_conninfo
 
 from durproxy.errors import ConfigurationError
 from durproxy.lifeline import dying_with_me
@@ -98,7 +99,9 @@ class Cluster:
         return Path(self._short_run)
 
     def superuser_dsn(self, dbname: str = "postgres") -> str:
-        return f"host={self.socket_dir} port={self.port} user={SUPERUSER} dbname={dbname}"
+        return make_conninfo(
+            "", host=str(self.socket_dir), port=self.port, user=SUPERUSER, dbname=dbname
+        )
 
     def create(self) -> bool:
         """Make the data directory; False when it is there already."""

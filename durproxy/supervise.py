@@ -22,6 +22,7 @@ from durproxy import passwords
 from durproxy.bus import Command, LocalBus, Reply, Report, Suspects, Takeover
 from durproxy.child import orders
 from durproxy.children import Child
+from durproxy.circle import refuse_circle
 from durproxy.config import Settings
 from durproxy.errors import DurproxyError
 from durproxy.handover import Predecessor, find_predecessor, hand_over
@@ -255,6 +256,7 @@ def _serve(
         listen(settings) if predecessor is None else listen_beside(settings, predecessor.sockets)
     )
     with closing(bound) as listening, private_folder(settings.runtime_dir) as private:
+        refuse_circle(settings.upstream, listening)
         prepare_home(settings)
         told = settings.model_copy(update={"runtime_dir": private})
         with LocalBus(told.runtime_dir, SUPERVISOR) as bus:

@@ -57,6 +57,15 @@ def check(connection: psycopg.Connection, settings: Settings) -> Iterator[Findin
         who = "" if may_create else f', as another role: "{role}" may not create a schema here'
         yield error("schema", "The home schema is not installed.", f"Run durproxy init{who}.")
         return
+    [(closed,)] = connection.execute(_CLOSED.encode()).fetchall()
+    if closed:
+        yield error(
+            "schema",
+            f'Role "{role}" may not call {closed} functions of the engine.',
+            f"If serve logs in as it, as \"{owner}\": SELECT df.grant_engine('{role}');"
+            " If not, look with the upstream of serve.",
+        )
+        return
     if not is_owner and not sees_engines:
         yield error(
             "membership",
@@ -64,14 +73,6 @@ def check(connection: psycopg.Connection, settings: Settings) -> Iterator[Findin
             " dead to every other.",
             f'As an administrator: GRANT "{role}" TO "{owner}";',
         )
-    [(closed,)] = connection.execute(_CLOSED.encode()).fetchall()
-    if closed:
-        yield error(
-            "schema",
-            f'Role "{role}" may not call {closed} functions of the engine.',
-            f"As \"{owner}\": SELECT df.grant_engine('{role}');",
-        )
-        return
     yield from _check_version(settings)
     yield from _check_work(connection, settings)
 

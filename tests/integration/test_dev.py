@@ -34,7 +34,7 @@ def dev(*options: str, **environment: str) -> Iterator[tuple[Observed, str]]:
 @pytest.fixture
 def folder() -> Iterator[Path]:
     """Where another user may go too: as root, Postgres runs as an ordinary one."""
-    with tempfile.TemporaryDirectory(prefix="durproxy-test-") as name:
+    with tempfile.TemporaryDirectory(prefix="durproxy test ") as name:
         Path(name).chmod(0o755)
         yield Path(name)
 

@@ -90,7 +90,7 @@ def test_a_role_that_may_not_run_the_engine(home: Database, user: Role) -> None:
     stranger = findings(home.dsn_for(user))
     assert "functions of the engine" in stranger["schema"]["sentence"]
     assert f"df.grant_engine('{user.name}')" in stranger["schema"]["remedy"]
-    assert stranger["membership"]["remedy"].endswith(f'GRANT "{user.name}" TO "{home.role}";')
+    assert "membership" not in stranger
     home.psql(f"GRANT {user.name} TO {home.role}", "postgres")
     home.psql(f"SELECT df.grant_engine('{user.name}')")
     assert not {"schema", "membership"} & findings(home.dsn_for(user)).keys()

@@ -71,6 +71,15 @@ def test_serve_needs_no_standard_output() -> None:
     assert (done.returncode, "Traceback" in done.stderr) == (3, False)
 
 
+@pytest.mark.parametrize("listen", ["127.0.0.1", "0.0.0.0"])
+def test_serve_before_itself_is_refused(listen: str) -> None:
+    port = free_port()
+    upstream = f"host=nowhere.invalid,localhost port=5432,{port} user=me"
+    done = run_durproxy("serve", upstream=upstream, listen=f"{listen}:{port}", web="off")
+    assert done.returncode == 2
+    assert f'leads to durproxy itself, at "localhost" port {port}' in done.stderr
+
+
 @pytest.mark.parametrize("where", ["DSN", "PGPASSWORD"])
 def test_password_of_the_upstream_role_is_not_offered_for_another(
     serve_with: ServeWith, home: Database, where: str
