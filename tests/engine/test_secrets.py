@@ -7,6 +7,7 @@ import os
 import threading
 import zlib
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -28,6 +29,7 @@ from durproxy.engine.redaction import Redactor, Trace
 from durproxy.engine.secrets import Secrets, SecretUnavailable
 from durproxy.engine.used_secrets import UsedSecrets
 from tests.fix_http import Web
+from tests.waiting import wait_until
 
 KEY = "sk_live_51Hg7/x+y"
 
@@ -242,6 +244,8 @@ async def test_a_secret_that_hangs_holds_a_call_that_does_not_name_it_for_a_mome
         await found.look_for("shop", "a.example")
     assert trio.current_time() - begun <= 1.0
     autojump_clock.autojump_threshold = math.inf  # the end of a process takes time of its own
+    began = partial(wait_until, lambda: log.exists() and log.read_text(), "the command")
+    await trio.to_thread.run_sync(began)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(fetched, found)  # who names it waits for the same attempt
         await trio.testing.wait_all_tasks_blocked()
