@@ -15,11 +15,14 @@ from __future__ import annotations
 import base64
 import html
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 
 SHORTEST = 8  # characters; less would be found in texts that have nothing to do with it
 
+_PIECE = 65_536  # characters that are gone through at once
+_LONGEST_CHARACTER = 64  # characters that one is written with
+_OUTSIDE_ESCAPES = re.compile(r"[^%\\&#;0-9A-Za-z]")
 # what follows a backslash for the character
 _ESCAPES = dict(zip("\"\\/'\b\f\n\r\t", "\"\\/'bfnrt", strict=True))
 _ROW = re.compile("[a-z0-9]+")
@@ -56,6 +59,18 @@ class Trace:
     def pattern(self) -> re.Pattern[str]:
         return re.compile(_pattern(self.value), re.DOTALL)
 
+    def places_in(self, text: str) -> Iterator[tuple[int, int]]:
+        """Where it stands. No other thread goes on while one piece is searched."""
+        at, longest = 0, _LONGEST_CHARACTER * len(self.value)
+        piece = max(_PIECE, longest)
+        while at < len(text):
+            found = self.pattern.search(text, at, at + piece + longest)
+            if found is None or found.start() >= at + piece:
+                at += piece
+            else:
+                yield found.span()
+                at = found.end()
+
 
 class Redactor:
     """Puts `{secret:name}` where a secret's value stands."""
@@ -69,7 +84,11 @@ class Redactor:
 
     def text(self, text: str) -> str:
         for trace in self._worth_a_search(text):
-            text = trace.pattern.sub(f"{{secret:{trace.name}}}", text)
+            done, kept = 0, ""
+            for start, end in trace.places_in(text):
+                kept += f"{text[done:start]}{{secret:{trace.name}}}"
+                done = end
+            text = kept + text[done:]
         return text
 
     def content(self, content: bytes) -> bytes:
@@ -81,14 +100,25 @@ class Redactor:
     def found_in(self, content: bytes) -> list[str]:
         """The names of the secrets that stand in it."""
         text = content.decode("latin-1")
-        found = [t.name for t in self._worth_a_search(text) if t.pattern.search(text)]
+        found = [t.name for t in self._worth_a_search(text) if any(t.places_in(text))]
         return list(dict.fromkeys(found))
 
     def _worth_a_search(self, text: str) -> Iterable[Trace]:
         if not self._traces:
             return ()
-        lowered, is_wide = _ESCAPED_LETTER.sub(_letter, text).lower(), "\0" in text
+        lowered = "".join(_ESCAPED_LETTER.sub(_letter, piece).lower() for piece in _pieces(text))
+        is_wide = "\0" in text
         return [trace for trace in self._traces if trace.may_be_in(lowered, is_wide=is_wide)]
+
+
+def _pieces(text: str) -> Iterator[str]:
+    """The text, cut where no escape is: no other thread goes on during the look at a piece."""
+    done = 0
+    while done < len(text):
+        cut = _OUTSIDE_ESCAPES.search(text, done + _PIECE)
+        end = len(text) if cut is None else cut.start()
+        yield text[done:end]
+        done = end
 
 
 def _letter(escaped: re.Match[str]) -> str:

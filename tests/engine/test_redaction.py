@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import quote, quote_plus
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from durproxy.engine.redaction import Redactor, Trace
@@ -112,6 +112,17 @@ def test_no_text_takes_long(piece: str) -> None:
     begun = time.process_time()
     assert hidden.text(text) == text
     assert time.process_time() - begun < 2
+
+
+@settings(max_examples=15)
+@given(SECRETS, st.sampled_from(WAYS), st.integers(0, 120))
+def test_a_long_text_is_searched_in_pieces(
+    secret: str, way: Callable[[str], str], before: int
+) -> None:
+    """Also where one ends and the next begins."""
+    echo = way(secret)
+    text = f"{'. ' * (32_768 - before // 2)}{echo}{' .' * 40_000}{echo}"
+    assert Redactor([Trace("key", secret)]).text(text).count("{secret:key}") >= 2
 
 
 def test_each_secret_by_its_name() -> None:
