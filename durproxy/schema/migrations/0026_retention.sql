@@ -1,9 +1,9 @@
 -- Retention counts for each role by itself: who starts very many workflows shortens how long its own
 -- results, and the keys of its starts, are kept, and nobody else's.
 
+DROP INDEX df._instances_ended;  -- first: it takes the stronger lock, which must not wait while we hold one
 CREATE INDEX _instances_ended_of ON df._instances (submitted_by, completed_at)              -- retention
     WHERE completed_at IS NOT NULL;
-DROP INDEX df._instances_ended;
 
 -- The roles that have instances that have ended, those too that are gone: a look into the index for each.
 CREATE FUNCTION df._ended_roles_1() RETURNS SETOF oid
