@@ -174,7 +174,7 @@ def _alone(connection: psycopg.Connection, work: Callable[[], T]) -> T:
             with connection.transaction():
                 connection.execute(b"LOCK TABLE df._migrations IN ACCESS EXCLUSIVE MODE")
                 return work()
-        except errors.LockNotAvailable:
+        except (errors.LockNotAvailable, errors.DeadlockDetected):
             continue
     raise ConfigurationError(
         "could not lock the home schema",
