@@ -4,50 +4,39 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
+from pathlib import Path
 
-from psycopg.conninfo import conninfo_to_dict
-
-from durproxy.conninfo import libpq_defaults
 from durproxy.errors import ConfigurationError
 from durproxy.listening import Listening
+from durproxy.proxy.upstream import Place
 
 
-def refuse_circle(upstream: str, listening: Listening) -> None:
+def refuse_circle(places: Sequence[Place], listening: Listening) -> None:
     """ConfigurationError when one of the upstream's places is where we listen."""
-    for host, port in _places(upstream):
-        if _is_ours(host, port, listening):
+    for place in places:
+        if _is_ours(place, listening):
             raise ConfigurationError(
-                f'option --upstream leads to durproxy itself, at "{host}" port {port}',
+                f'option --upstream leads to durproxy itself, at "{place.host}" port {place.port}',
                 hint="Name the Postgres server that is to be behind it.",
             )
 
 
-def _places(upstream: str) -> Iterator[tuple[str, int]]:
-    given = libpq_defaults() | {k: str(v) for k, v in conninfo_to_dict(upstream).items() if v}
-    hosts = (given.get("hostaddr") or given.get("host") or "localhost").split(",")
-    ports = given["port"].split(",")
-    for host, port in zip(hosts, ports if len(ports) > 1 else ports * len(hosts), strict=False):
-        if port.strip().isdigit():  # what is not is judged where it is used
-            yield host.strip(), int(port)
-
-
-def _is_ours(host: str, port: int, listening: Listening) -> bool:
-    if host.startswith("/"):
-        path = listening.socket_path
-        return path is not None and str(path) == f"{host.rstrip('/')}/.s.PGSQL.{port}"
+def _is_ours(place: Place, listening: Listening) -> bool:
+    if place.socket_path is not None:
+        return Path(place.socket_path) == listening.socket_path
     ours = {
         one.getsockname()[0]
         for one in listening.per_proxy[0]
-        if one.family != socket.AF_UNIX and one.getsockname()[1] == port
+        if one.family != socket.AF_UNIX and one.getsockname()[1] == place.port
     }
-    return bool(ours) and any(_is_among(address, ours) for address in _addresses(host, port))
+    return bool(ours) and any(_is_among(address, ours) for address in _addresses(place))
 
 
-def _addresses(host: str, port: int) -> Iterator[str]:
+def _addresses(place: Place) -> Iterator[str]:
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        found = socket.getaddrinfo(place.host, place.port, type=socket.SOCK_STREAM)
     except OSError:  # as libpq will say, better
         return
     for _, _, _, _, address in found:

@@ -30,7 +30,7 @@ from durproxy.home import prepare_home
 from durproxy.listening import Listening, listen, listen_beside
 from durproxy.log import configure, get_logger
 from durproxy.private_folder import SUPERVISOR, private_folder
-from durproxy.proxy.loaded import load
+from durproxy.proxy.loaded import Loaded, load
 from durproxy.reload import START_NEEDED, change
 from durproxy.zygote import Zygote
 
@@ -230,7 +230,8 @@ def serve(
         configure(settings, "supervisor")
         passwords.configure(settings)
         _check_files(settings)
-        if load(settings).loses_tls:
+        loaded = load(settings)
+        if loaded.loses_tls:
             _log.warning(
                 "serve.logins_may_lose_tls",
                 reason="SCRAM cannot pass where both sides have TLS:"
@@ -239,24 +240,25 @@ def serve(
         read = read_again or (lambda: settings)
         predecessor = find_predecessor(settings) if take_over else None
         if predecessor is None:
-            return _serve(settings, on_ready, read, zygote, None)
+            return _serve(loaded, on_ready, read, zygote, None)
         with closing(predecessor):
             _log.info("serve.taking_over", pid=predecessor.pid)
-            return _serve(settings, on_ready, read, zygote, predecessor)
+            return _serve(loaded, on_ready, read, zygote, predecessor)
 
 
 def _serve(
-    settings: Settings,
+    loaded: Loaded,
     on_ready: Callable[[Listening], None],
     read_again: Callable[[], Settings],
     zygote: Zygote,
     predecessor: Predecessor | None,
 ) -> int:
+    settings = loaded.settings
     bound = (
         listen(settings) if predecessor is None else listen_beside(settings, predecessor.sockets)
     )
     with closing(bound) as listening, private_folder(settings.runtime_dir) as private:
-        refuse_circle(settings.upstream, listening)
+        refuse_circle(loaded.upstream.places, listening)
         prepare_home(settings)
         told = settings.model_copy(update={"runtime_dir": private})
         with LocalBus(told.runtime_dir, SUPERVISOR) as bus:

@@ -17,9 +17,9 @@ from typing import TypeAlias
 
 import psycopg
 import trio
-from psycopg import pq
 from psycopg.conninfo import conninfo_to_dict
 
+from durproxy.conninfo import libpq_defaults
 from durproxy.errors import UpstreamUnreachable
 from durproxy.proxy import sockets
 from durproxy.proxy.choosing import Choosing, is_wish
@@ -185,8 +185,4 @@ async def _connect_unix(path: str) -> socket.socket:
 
 def _defaults() -> dict[str, str]:
     """libpq's own, which know the environment (PGHOST, PGPORT …)."""
-    return {
-        option.keyword.decode(): option.val.decode()
-        for option in pq.Conninfo.get_defaults()
-        if option.val
-    }
+    return {name: value for name, value in libpq_defaults().items() if value}
